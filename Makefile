@@ -1,0 +1,48 @@
+# make test     every test, as CI runs it (root, Linux)
+# make cluster  a cluster on this machine, until Ctrl-C
+# make bench    the benchmarks behind docs/PERFORMANCE.md
+# make vet      static checks, for every system that a part builds on
+# make deps     Debian packages that the build and the tests need
+# make tidy     go.mod and go.sum of every module
+
+SHELL := /bin/bash -o pipefail
+GO    ?= go
+TAGS  := seccomp
+PKGS  ?= ./...
+NESTED := internal/interop
+
+# What must build elsewhere too: all but the node (DESIGN: "Linux for the node").
+PORTABLE = $(shell $(GO) list ./... | grep -vE '/(runtime|netplug|volume|examples)(/|$$)')
+
+.PHONY: deps vet test unit interop bench cluster tidy
+
+deps:
+	@missing=""; for p in gcc pkg-config libseccomp-dev busybox-static; do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing$$missing"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+
+vet:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files"; exit 1; }
+	$(GO) vet -tags $(TAGS) ./...
+	GOOS=darwin CGO_ENABLED=0 $(GO) vet $(PORTABLE)
+	GOOS=windows CGO_ENABLED=0 $(GO) vet $(PORTABLE)
+
+unit:
+	$(GO) test -race -tags $(TAGS) -timeout 20m $(PKGS)
+
+interop:
+	for m in $(NESTED); do (cd $$m && $(GO) vet ./... && $(GO) test -timeout 20m ./...) || exit 1; done
+
+test: vet unit interop
+
+bench:
+	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchmem -timeout 60m $(PKGS)
+
+cluster: deps
+	$(GO) build -tags $(TAGS) -o bin/cluster ./examples/cluster
+	./bin/cluster
+
+tidy:
+	$(GO) mod tidy
+	for m in $(NESTED); do (cd $$m && $(GO) mod tidy) || exit 1; done

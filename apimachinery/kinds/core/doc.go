@@ -1,0 +1,15 @@
+// Package core declares the kinds of the core group (v1) and its Event's second home, events.k8s.io/v1: one
+// file a kind, each with defaults, validation, columns and strategy as Kubernetes v1.37 has them.
+//
+// The declarations are data: [Resources] returns them for an apimachinery.Registry, and whoever embeds pod
+// templates in a kind of their own uses [DefaultPodTemplate] and [ValidatePodTemplate].
+package core
+
+import "github.com/bedplate/bedplate/apimachinery"
+
+// Resources returns every kind of this package.
+func Resources() []apimachinery.Resource {
+	return []apimachinery.Resource{
+		ConfigMaps(), Events(), Namespaces(), Nodes(), Pods(), Secrets(), ServiceAccounts(),
+	}
+}

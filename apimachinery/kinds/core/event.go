@@ -1,0 +1,231 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery"
+)
+
+// eventTTL is how long Kubernetes keeps events.
+const eventTTL = time.Hour
+
+// Events declares Event, one table with two views: v1 (the hub, and what is stored) and events.k8s.io/v1.
+func Events() apimachinery.Resource {
+	return apimachinery.Resource{
+		Name:       schema.GroupResource{Resource: "events"},
+		Namespaced: true,
+		New:        func() apimachinery.Object { return &corev1.Event{} },
+		Views: []apimachinery.View{{
+			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Event"),
+			Plural:           "events", Short: []string{"ev"},
+			Columns: eventColumns(),
+			Fields:  eventFields("involvedObject", "reportingComponent"),
+		}, {
+			GroupVersionKind: eventsv1.SchemeGroupVersion.WithKind("Event"),
+			Plural:           "events", Short: []string{"ev"},
+			New:     func() apimachinery.Object { return &eventsv1.Event{} },
+			FromHub: func(o apimachinery.Object) (apimachinery.Object, error) { return fromCoreEvent(o.(*corev1.Event)), nil },
+			ToHub:   func(o apimachinery.Object) (apimachinery.Object, error) { return toCoreEvent(o.(*eventsv1.Event)), nil },
+			Columns: viewColumns(eventColumns()),
+			Fields:  eventFields("regarding", "reportingController"),
+		}},
+		Validate: func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
+			if old == nil {
+				return validateEvent(new.(*corev1.Event))
+			}
+			return validateEventUpdate(new.(*corev1.Event), old.(*corev1.Event))
+		},
+		Upsert: true,
+		TTL:    eventTTL,
+	}
+}
+
+// eventFields are the selectable fields of both views: the names differ, what is stored does not.
+func eventFields(object, reporter string) []apimachinery.Field {
+	var fields []apimachinery.Field
+	for _, f := range []string{"kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"} {
+		fields = append(fields, apimachinery.Field{Name: object + "." + f, Paths: []string{"involvedObject." + f}})
+	}
+	return append(fields,
+		apimachinery.Field{Name: "reason"},
+		apimachinery.Field{Name: reporter, Paths: []string{"reportingComponent"}},
+		apimachinery.Field{Name: "source", Paths: []string{"source.component", "reportingComponent"}},
+		apimachinery.Field{Name: "type"},
+	)
+}
+
+func fromCoreEvent(e *corev1.Event) *eventsv1.Event {
+	out := &eventsv1.Event{
+		ObjectMeta: e.ObjectMeta, EventTime: e.EventTime,
+		ReportingController: e.ReportingController, ReportingInstance: e.ReportingInstance,
+		Action: e.Action, Reason: e.Reason, Regarding: e.InvolvedObject, Related: e.Related,
+		Note: e.Message, Type: e.Type,
+		DeprecatedSource: e.Source, DeprecatedCount: e.Count,
+		DeprecatedFirstTimestamp: e.FirstTimestamp, DeprecatedLastTimestamp: e.LastTimestamp,
+	}
+	if e.Series != nil {
+		out.Series = &eventsv1.EventSeries{Count: e.Series.Count, LastObservedTime: e.Series.LastObservedTime}
+	}
+	return out
+}
+
+func toCoreEvent(e *eventsv1.Event) *corev1.Event {
+	out := &corev1.Event{
+		ObjectMeta: e.ObjectMeta, EventTime: e.EventTime,
+		ReportingController: e.ReportingController, ReportingInstance: e.ReportingInstance,
+		Action: e.Action, Reason: e.Reason, InvolvedObject: e.Regarding, Related: e.Related,
+		Message: e.Note, Type: e.Type,
+		Source: e.DeprecatedSource, Count: e.DeprecatedCount,
+		FirstTimestamp: e.DeprecatedFirstTimestamp, LastTimestamp: e.DeprecatedLastTimestamp,
+	}
+	if e.Series != nil {
+		out.Series = &corev1.EventSeries{Count: e.Series.Count, LastObservedTime: e.Series.LastObservedTime}
+	}
+	return out
+}
+
+// validateEvent judges events of both generations: those with an eventTime are held to the rules of
+// events.k8s.io, older ones need little more than a namespace that matches.
+func validateEvent(e *corev1.Event) field.ErrorList {
+	errs := validateEventNamespace(e)
+	if e.EventTime.IsZero() {
+		return errs
+	}
+	required := func(name, value string, most int) {
+		path := field.NewPath(name)
+		if value == "" {
+			errs = append(errs, field.Required(path, ""))
+		} else if len(value) > most {
+			errs = append(errs, field.Invalid(path, "", fmt.Sprintf("can have at most %d characters", most)))
+		}
+	}
+	required("reportingController", e.ReportingController, 1<<10)
+	for _, msg := range utilvalidation.IsQualifiedName(e.ReportingController) {
+		errs = append(errs, field.Invalid(field.NewPath("reportingController"), e.ReportingController, msg))
+	}
+	required("reportingInstance", e.ReportingInstance, 128)
+	required("action", e.Action, 128)
+	required("reason", e.Reason, 128)
+	if len(e.Message) > 1024 {
+		errs = append(errs, field.Invalid(field.NewPath("message"), "", "can have at most 1024 characters"))
+	}
+	return append(errs, validateSeries(e)...)
+}
+
+func validateSeries(e *corev1.Event) field.ErrorList {
+	var errs field.ErrorList
+	if e.Series != nil {
+		if e.Series.Count < 2 {
+			errs = append(errs, field.Invalid(field.NewPath("series.count"), "", "should be at least 2"))
+		}
+		if e.Series.LastObservedTime.IsZero() {
+			errs = append(errs, field.Required(field.NewPath("series.lastObservedTime"), ""))
+		}
+	}
+	return errs
+}
+
+func validateEventNamespace(e *corev1.Event) field.ErrorList {
+	path := field.NewPath("involvedObject", "namespace")
+	involved := e.InvolvedObject.Namespace
+	switch {
+	case involved == "" && e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem:
+		return field.ErrorList{field.Invalid(path, involved, "does not match event.namespace")}
+	case involved != "" && involved != e.Namespace:
+		return field.ErrorList{field.Invalid(path, involved, "does not match event.namespace")}
+	}
+	return nil
+}
+
+func validateEventUpdate(new, old *corev1.Event) field.ErrorList {
+	errs := validateEvent(new)
+	if new.EventTime.IsZero() && old.EventTime.IsZero() {
+		return errs
+	}
+	keep := func(name string, new, old any) {
+		if new != old {
+			errs = append(errs, immutable(field.NewPath(name), new, ""))
+		}
+	}
+	keep("involvedObject", new.InvolvedObject, old.InvolvedObject)
+	keep("reason", new.Reason, old.Reason)
+	keep("reportingController", new.ReportingController, old.ReportingController)
+	keep("reportingInstance", new.ReportingInstance, old.ReportingInstance)
+	keep("action", new.Action, old.Action)
+	keep("type", new.Type, old.Type)
+	if !new.EventTime.Equal(&old.EventTime) {
+		errs = append(errs, immutable(field.NewPath("eventTime"), new.EventTime, ""))
+	}
+	return errs
+}
+
+func eventColumns() []apimachinery.Column {
+	type event = *corev1.Event
+	return []apimachinery.Column{
+		column("Last Seen", "string", func(e event) any { return lastSeen(e) }),
+		column("Type", "string", func(e event) any { return e.Type }),
+		column("Reason", "string", func(e event) any { return e.Reason }),
+		column("Object", "string", func(e event) any {
+			return strings.ToLower(e.InvolvedObject.Kind) + "/" + e.InvolvedObject.Name
+		}),
+		wide("Subobject", "string", func(e event) any { return e.InvolvedObject.FieldPath }),
+		wide("Source", "string", func(e event) any { return eventSource(e) }),
+		column("Message", "string", func(e event) any { return strings.TrimSpace(e.Message) }),
+		wide("First Seen", "string", func(e event) any { return firstSeen(e) }),
+		wide("Count", "string", func(e event) any { return eventCount(e) }),
+		wide("Name", "string", func(e event) any { return e.Name }),
+	}
+}
+
+// viewColumns lets the columns of the hub serve the other view.
+func viewColumns(columns []apimachinery.Column) []apimachinery.Column {
+	for i, c := range columns {
+		columns[i].Cell = func(o apimachinery.Object) any { return c.Cell(toCoreEvent(o.(*eventsv1.Event))) }
+	}
+	return columns
+}
+
+func lastSeen(e *corev1.Event) string {
+	switch {
+	case e.Series != nil:
+		return age(metav1.Time(e.Series.LastObservedTime))
+	case !e.LastTimestamp.IsZero():
+		return age(e.LastTimestamp)
+	}
+	return firstSeen(e)
+}
+
+func firstSeen(e *corev1.Event) string {
+	if e.FirstTimestamp.IsZero() {
+		return age(metav1.Time(e.EventTime))
+	}
+	return age(e.FirstTimestamp)
+}
+
+func eventCount(e *corev1.Event) int64 {
+	switch {
+	case e.Series != nil:
+		return int64(e.Series.Count)
+	case e.Count > 1:
+		return int64(e.Count)
+	}
+	return 1
+}
+
+func eventSource(e *corev1.Event) string {
+	component, host := or(e.Source.Component, e.ReportingController), or(e.Source.Host, e.ReportingInstance)
+	if host == "" {
+		return component
+	}
+	return component + ", " + host
+}

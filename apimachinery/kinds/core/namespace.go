@@ -1,0 +1,114 @@
+package core
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery"
+)
+
+// Namespaces declares v1 Namespace. It goes only when spec.finalizers is empty, which the namespace controller
+// sees to through the finalize subresource once the content is gone.
+func Namespaces() apimachinery.Resource {
+	return apimachinery.Resource{
+		Name: schema.GroupResource{Resource: "namespaces"},
+		New:  func() apimachinery.Object { return &corev1.Namespace{} },
+		Views: []apimachinery.View{{
+			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Namespace"),
+			Plural:           "namespaces", Short: []string{"ns"},
+			Columns: []apimachinery.Column{
+				nameColumn[*corev1.Namespace](),
+				column("Status", "string", func(n *corev1.Namespace) any { return string(n.Status.Phase) }),
+				ageColumn[*corev1.Namespace](),
+			},
+			Fields: []apimachinery.Field{{Name: "status.phase"}},
+		}},
+		ValidName: validation.ValidateNamespaceName,
+		Default: func(o apimachinery.Object) {
+			if n := o.(*corev1.Namespace); n.Name != "" {
+				if n.Labels == nil {
+					n.Labels = map[string]string{}
+				}
+				n.Labels[corev1.LabelMetadataName] = n.Name
+			}
+		},
+		Prepare: func(_ context.Context, new, old apimachinery.Object) {
+			n := new.(*corev1.Namespace)
+			if old == nil {
+				n.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
+				if !hasFinalizer(n, corev1.FinalizerKubernetes) {
+					n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
+				}
+				return
+			}
+			n.Spec.Finalizers, n.Status = old.(*corev1.Namespace).Spec.Finalizers, old.(*corev1.Namespace).Status
+		},
+		BeginDelete: func(o apimachinery.Object) {
+			o.(*corev1.Namespace).Status.Phase = corev1.NamespaceTerminating
+		},
+		Finalized: func(o apimachinery.Object) bool { return len(o.(*corev1.Namespace).Spec.Finalizers) == 0 },
+		Subs: map[string]apimachinery.Subresource{
+			"status": {
+				Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},
+				Strategy: &apimachinery.Strategy{
+					Owned: []string{"status"},
+					Prepare: func(_ context.Context, new, old apimachinery.Object) {
+						new.(*corev1.Namespace).Spec = old.(*corev1.Namespace).Spec
+						apimachinery.KeepMeta(new, old)
+					},
+					Validate: validateNamespaceStatus,
+				},
+			},
+			"finalize": {
+				Verbs: []string{apimachinery.VerbUpdate},
+				Strategy: &apimachinery.Strategy{
+					Prepare: func(_ context.Context, new, old apimachinery.Object) {
+						new.(*corev1.Namespace).Status = old.(*corev1.Namespace).Status
+						apimachinery.KeepMeta(new, old)
+					},
+					Validate: validateNamespaceFinalizers,
+				},
+			},
+		},
+	}
+}
+
+func hasFinalizer(n *corev1.Namespace, f corev1.FinalizerName) bool {
+	for _, have := range n.Spec.Finalizers {
+		if have == f {
+			return true
+		}
+	}
+	return false
+}
+
+func validateNamespaceStatus(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
+	n := new.(*corev1.Namespace)
+	phase := field.NewPath("status", "phase")
+	switch {
+	case n.DeletionTimestamp.IsZero() && n.Status.Phase != corev1.NamespaceActive:
+		return field.ErrorList{field.Invalid(phase, n.Status.Phase, "may only be 'Active' while the namespace is not being deleted")}
+	case !n.DeletionTimestamp.IsZero() && n.Status.Phase != corev1.NamespaceTerminating:
+		return field.ErrorList{field.Invalid(phase, n.Status.Phase, "may only be 'Terminating' while the namespace is being deleted")}
+	}
+	return nil
+}
+
+func validateNamespaceFinalizers(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
+	var errs field.ErrorList
+	for i, f := range new.(*corev1.Namespace).Spec.Finalizers {
+		path := spec.Child("finalizers").Index(i)
+		for _, msg := range utilvalidation.IsQualifiedName(string(f)) {
+			errs = append(errs, field.Invalid(path, f, msg))
+		}
+		if f != corev1.FinalizerKubernetes && !qualified(string(f)) {
+			errs = append(errs, field.Invalid(path, f, "must be 'kubernetes' or a fully qualified name"))
+		}
+	}
+	return errs
+}

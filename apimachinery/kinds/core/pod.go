@@ -1,0 +1,121 @@
+package core
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery"
+)
+
+// Pods declares v1 Pod. Its log, exec, attach and port-forward are connectors of those names ("pods/log").
+// A write that puts a pod on a node takes part in that node's [AllocationGuard].
+func Pods() apimachinery.Resource {
+	connect := func(name string, verbs ...string) apimachinery.Subresource {
+		return apimachinery.Subresource{Verbs: verbs, Connect: "pods/" + name}
+	}
+	both := []string{apimachinery.VerbCreate, apimachinery.VerbGet}
+	return apimachinery.Resource{
+		Name:       schema.GroupResource{Resource: "pods"},
+		Namespaced: true,
+		New:        func() apimachinery.Object { return &corev1.Pod{} },
+		Views: []apimachinery.View{{
+			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Pod"),
+			Plural:           "pods", Short: []string{"po"}, Category: []string{"all"},
+			Columns: podColumns(),
+			Fields: []apimachinery.Field{
+				{Name: "spec.nodeName"}, {Name: "spec.restartPolicy"}, {Name: "spec.schedulerName"},
+				{Name: "spec.serviceAccountName"}, {Name: "spec.hostNetwork", Default: "false"},
+				{Name: "status.phase"}, {Name: "status.podIP"}, {Name: "status.nominatedNodeName"},
+			},
+		}},
+		Default:  func(o apimachinery.Object) { DefaultPod(o.(*corev1.Pod)) },
+		Prepare:  func(_ context.Context, new, old apimachinery.Object) { preparePod(new.(*corev1.Pod), old) },
+		Validate: validatePodWrite,
+		Grace:    podGrace,
+		Guards:   podGuards,
+		Subs: map[string]apimachinery.Subresource{
+			"status": {
+				Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},
+				Strategy: &apimachinery.Strategy{
+					Owned: []string{"status"}, Prepare: preparePodStatus, Validate: validatePodStatus,
+				},
+			},
+			"binding":     binding(),
+			"log":         connect("log", apimachinery.VerbGet),
+			"exec":        connect("exec", both...),
+			"attach":      connect("attach", both...),
+			"portforward": connect("portforward", both...),
+		},
+	}
+}
+
+// preparePod resets what a writer of the whole pod may not set, and counts the generation (KEP-5067).
+func preparePod(new *corev1.Pod, old apimachinery.Object) {
+	if old == nil {
+		new.Generation = 1
+		new.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOS(&new.Spec)}
+		if len(new.Spec.SchedulingGates) > 0 {
+			new.Status.Conditions = append(new.Status.Conditions, corev1.PodCondition{
+				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
+				Message: "Scheduling is blocked due to non-empty scheduling gates",
+			})
+		}
+		return
+	}
+	o := old.(*corev1.Pod)
+	new.Status, new.Generation = o.Status, o.Generation
+	if !equality.Semantic.DeepEqual(new.Spec, o.Spec) {
+		new.Generation++
+	}
+}
+
+func preparePodStatus(_ context.Context, new, old apimachinery.Object) {
+	n, o := new.(*corev1.Pod), old.(*corev1.Pod)
+	n.Spec, n.Generation = o.Spec, o.Generation
+	n.Status.QOSClass = o.Status.QOSClass
+	apimachinery.KeepMeta(n, o)
+	n.DeletionTimestamp, n.DeletionGracePeriodSeconds = o.DeletionTimestamp, o.DeletionGracePeriodSeconds
+}
+
+// podGrace is what the caller asked for, else what the pod's spec says; a pod that no node has, or that has
+// ended, goes at once.
+func podGrace(o apimachinery.Object, asked *int64) int64 {
+	p := o.(*corev1.Pod)
+	seconds := int64(corev1.DefaultTerminationGracePeriodSeconds)
+	if asked != nil {
+		seconds = *asked
+	} else if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
+		seconds = *s
+	}
+	if p.Spec.NodeName == "" || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
+		return 0
+	}
+	if seconds < 0 {
+		return 1
+	}
+	return seconds
+}
+
+func podGuards(new, old apimachinery.Object) []string {
+	p, ok := new.(*corev1.Pod)
+	if !ok || p.Spec.NodeName == "" {
+		return nil
+	}
+	if o, ok := old.(*corev1.Pod); ok && o.Spec.NodeName == p.Spec.NodeName {
+		return nil
+	}
+	return []string{AllocationGuard(p.Spec.NodeName)}
+}
+
+func validatePodWrite(_ context.Context, new, old apimachinery.Object) field.ErrorList {
+	n := new.(*corev1.Pod)
+	errs := ValidatePodSpec(&n.Spec, spec, n.Annotations)
+	if old != nil {
+		return append(errs, validatePodUpdate(n, old.(*corev1.Pod))...)
+	}
+	return errs
+}

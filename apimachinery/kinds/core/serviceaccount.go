@@ -1,0 +1,34 @@
+package core
+
+import (
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/bedplate/bedplate/apimachinery"
+)
+
+// ServiceAccounts declares v1 ServiceAccount. Its token subresource is a connector named
+// "serviceaccounts/token", which the assembler hands to the server with whatever issues tokens.
+func ServiceAccounts() apimachinery.Resource {
+	return apimachinery.Resource{
+		Name:       schema.GroupResource{Resource: "serviceaccounts"},
+		Namespaced: true,
+		New:        func() apimachinery.Object { return &corev1.ServiceAccount{} },
+		Views: []apimachinery.View{{
+			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ServiceAccount"),
+			Plural:           "serviceaccounts", Short: []string{"sa"},
+			Columns: []apimachinery.Column{
+				nameColumn[*corev1.ServiceAccount](),
+				column("Secrets", "string", func(s *corev1.ServiceAccount) any { return int64(len(s.Secrets)) }),
+				ageColumn[*corev1.ServiceAccount](),
+			},
+		}},
+		Subs: map[string]apimachinery.Subresource{"token": {
+			Kind:    authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"),
+			New:     func() apimachinery.Object { return &authenticationv1.TokenRequest{} },
+			Verbs:   []string{apimachinery.VerbCreate},
+			Connect: "serviceaccounts/token",
+		}},
+	}
+}

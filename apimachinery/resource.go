@@ -1,0 +1,135 @@
+package apimachinery
+
+import (
+	"context"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Resource declares one kind of thing: one table, one hub type and its views. It is plain data; a [Registry]
+// checks it and a server serves it. All hooks see hub objects, may be nil, must be safe for concurrent use and
+// must not keep what they are given.
+type Resource struct {
+	// Name is the plural and group under which objects are stored: {Group: "apps", Resource: "deployments"}.
+	// The key of an object is /registry/<Prefix or Resource>/<namespace>/<name>.
+	Name schema.GroupResource
+	// Prefix is the path of the table under /registry where it is not Name.Resource, as Kubernetes' own layout
+	// has it ("services/specs", "minions", or "<group>/<resource>" for a group of one's own).
+	Prefix     string
+	Namespaced bool
+	// New makes an empty hub object. Its Go type belongs to this resource alone.
+	New func() Object
+	// Views are the versions that clients see, at least one. The first is the storage version.
+	Views []View
+
+	// ValidName says what is wrong with a name; nil: it must be a DNS-1123 subdomain.
+	ValidName func(name string, prefix bool) []string
+	// Default fills in what was left out. It must be idempotent.
+	Default func(Object)
+	// Validate judges what is about to be stored; old is nil on create. Metadata is judged by the server.
+	Validate func(ctx context.Context, new, old Object) field.ErrorList
+	// Prepare is called before Validate on create (old nil) and on update of the whole object: it resets what
+	// the writer may not set (status, say), carries over what may not change and counts the generation.
+	Prepare func(ctx context.Context, new, old Object)
+	// Warnings are told to the writer, beside the answer.
+	Warnings func(new, old Object) []string
+
+	// Grace returns the seconds that an object gets between the wish to delete it and its end; asked is what
+	// the caller wished, nil if nothing. A nil hook, or 0, deletes at once.
+	Grace func(o Object, asked *int64) int64
+	// BeginDelete marks an object whose deletion has begun but cannot end yet (a namespace turns Terminating).
+	BeginDelete func(Object)
+	// Finalized says whether an object may go, beyond metadata.finalizers; nil: yes.
+	Finalized func(Object) bool
+	// Upsert lets an update create what does not exist.
+	Upsert bool
+	// Conditional refuses updates without a resourceVersion.
+	Conditional bool
+	// TTL is the age at which objects are deleted by the server, 0: never.
+	TTL time.Duration
+
+	// Guards names the keys that a write takes part in: they are rewritten in the same transaction, so that
+	// others can make their own writes depend on them. A Lease whose holder changes guards its fence
+	// ("fences/<namespace>/<name>"), a pod that gets a node guards that node's allocation
+	// ("allocations/<node>"). See [Request.Fence] and [Request.Seen]. old is nil on create, new on delete.
+	Guards func(new, old Object) []string
+
+	// Subs are the subresources by name.
+	Subs map[string]Subresource
+
+	// Verbs narrows what the resource offers; nil: every verb.
+	Verbs []string
+	// Virtual answers a create without a table: the resource stores nothing (SubjectAccessReview, say).
+	// The only verb is then create.
+	Virtual func(ctx context.Context, r *Request, o Object) (Object, error)
+}
+
+// View is one version of a resource as clients see it.
+type View struct {
+	schema.GroupVersionKind
+	// Plural and Singular are as in discovery; Singular defaults to the lower-case Kind.
+	Plural, Singular string
+	Short, Category  []string
+	// New makes an empty object of the view's own Go type; nil: the hub itself, and then FromHub and ToHub are nil too.
+	New            func() Object
+	FromHub, ToHub func(Object) (Object, error)
+	// Columns are those of kubectl get. Name comes first and Age last where Columns is nil.
+	Columns []Column
+	// Fields are the selectable fields besides metadata.name and metadata.namespace.
+	Fields []Field
+}
+
+// Resource is the group-version-resource of the view.
+func (v *View) Resource() schema.GroupVersionResource {
+	return v.GroupVersion().WithResource(v.Plural)
+}
+
+// Column is one column of a server-side table; Cell sees an object of the view's Go type and returns a string,
+// an integer or a bool.
+type Column struct {
+	metav1.TableColumnDefinition
+	Cell func(Object) any
+}
+
+// Field is a field that selectors may name. Its value is the first non-empty scalar at Paths in the stored
+// JSON of the storage version ("spec.nodeName"), or Default. Fields are indexed: a list by field costs what it returns.
+type Field struct {
+	Name    string
+	Paths   []string // nil: Name itself
+	Default string
+}
+
+// Subresource is a part of an object with a path of its own. Exactly one of Strategy, Mutate or Get with
+// Mutate, Do, and Connect describes it:
+//   - Strategy: the same object, written under other rules (status, resize).
+//   - Get and Mutate: another kind, read from the object and folded into it (scale, binding).
+//   - Connect: the name of a connector that the assembler hands to the server (log, exec, attach, portforward, proxy).
+//   - Do: anything else (token).
+type Subresource struct {
+	// Kind is what travels, where it is not the object itself. New makes an empty one.
+	Kind schema.GroupVersionKind
+	New  func() Object
+	// Verbs as in discovery: get, create, update, patch.
+	Verbs []string
+
+	Strategy *Strategy
+	Get      func(o Object) (Object, error)
+	// Mutate folds in into o, which is then validated and stored. The answer is what Get returns, or a
+	// Status "Success" where Get is nil.
+	Mutate  func(ctx context.Context, o, in Object) error
+	Connect string
+	Do      func(ctx context.Context, r *Request, o Object, in Object) (Object, error)
+}
+
+// Strategy is how an object is written through a subresource.
+type Strategy struct {
+	// Prepare carries over from old all that this subresource may not write.
+	Prepare  func(ctx context.Context, new, old Object)
+	Validate func(ctx context.Context, new, old Object) field.ErrorList
+	// Owned are the top-level fields that belong to this subresource ("status"): they are not owned by
+	// writers of the object itself, and nothing else is owned by writers of the subresource.
+	Owned []string
+}

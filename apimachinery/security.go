@@ -1,0 +1,103 @@
+package apimachinery
+
+import (
+	"context"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Authenticator says who sent a request. ok false with a nil error means "not mine": the next one is asked, and
+// after the last the request is anonymous. An error means that credentials were there and are bad: 401.
+type Authenticator interface {
+	Authenticate(r *http.Request) (u User, ok bool, err error)
+}
+
+// TokenAuthenticator resolves a bearer token; audiences nil means the server's own. It returns which of the
+// audiences the token is good for.
+type TokenAuthenticator interface {
+	AuthenticateToken(ctx context.Context, token string, audiences []string) (u User, good []string, ok bool, err error)
+}
+
+// Attributes are what a request asks for, as an [Authorizer] sees it.
+type Attributes struct {
+	User                                                 User
+	Verb, Group, Version, Resource, Sub, Namespace, Name string
+	// Path is set instead of Resource for requests that aren't about one ("/metrics"); Verb is then the HTTP method in lower case.
+	Path string
+	// FieldSelector and LabelSelector are those of a list or watch, as text.
+	FieldSelector, LabelSelector string
+}
+
+// Decision is an [Authorizer]'s verdict.
+type Decision int
+
+const (
+	// NoOpinion leaves the decision to the next authorizer; after the last it means no.
+	NoOpinion Decision = iota
+	Allow
+	Deny
+)
+
+// Authorizer decides whether a request may go on. The reason is shown to the user when it may not. An error
+// counts as NoOpinion and is appended to the reason.
+type Authorizer interface {
+	Authorize(ctx context.Context, a *Attributes) (Decision, string, error)
+}
+
+// AuthorizerFunc adapts a function to an [Authorizer].
+type AuthorizerFunc func(ctx context.Context, a *Attributes) (Decision, string, error)
+
+// Authorize calls f.
+func (f AuthorizerFunc) Authorize(ctx context.Context, a *Attributes) (Decision, string, error) {
+	return f(ctx, a)
+}
+
+// Rules lists what a user may do in a namespace, for kubectl auth can-i --list. Authorizers may implement it.
+type Rules interface {
+	RulesFor(ctx context.Context, u User, namespace string) (resource []ResourceRule, path []PathRule, err error)
+}
+
+// ResourceRule grants Verbs on Resources of Groups; empty Names means all names.
+type ResourceRule struct{ Verbs, Groups, Resources, Names []string }
+
+// PathRule grants Verbs on non-resource Paths.
+type PathRule struct{ Verbs, Paths []string }
+
+// Admission is one object on its way into the store, as admission sees it. Object and Old are of the hub type,
+// or of the subresource's kind; both are this request's own copies.
+type Admission struct {
+	User        User
+	Operation   string // CREATE, UPDATE, DELETE, CONNECT
+	Kind        schema.GroupVersionKind
+	Resource    schema.GroupVersionResource
+	Sub         string
+	Namespace   string
+	Name        string // may be empty on create with generateName
+	Object, Old Object // Object is nil on DELETE, Old on CREATE
+	Options     runtime.Object
+	DryRun      bool
+	Warn        func(text string)
+	// Parent is the stored object, where Object is of a subresource's own kind (Binding, Scale, Eviction).
+	Parent Object
+}
+
+// Mutator may change Object before it is validated. It is called once more after others changed the object
+// only if it asks for it itself, so it must be idempotent. Its error refuses the request: an
+// apierrors.APIStatus as it is, anything else as 403.
+type Mutator interface {
+	Mutate(ctx context.Context, a *Admission) error
+}
+
+// Validator judges an object after all mutation; it must not change it. Errors as with [Mutator].
+type Validator interface {
+	Validate(ctx context.Context, a *Admission) error
+}
+
+// Plugin is a named admission plugin: Mutate, Validate or both.
+type Plugin struct {
+	Name     string
+	Mutate   Mutator
+	Validate Validator
+}
