@@ -39,11 +39,12 @@ var house = []room{
 	{"storage", nil, []string{"github.com/tidwall/btree"}},
 
 	{"apimachinery/server", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/prometheus/", "golang.org/x/net", "golang.org/x/sync", "gopkg.in/evanphx/json-patch.v4", "k8s.io/kube-openapi"})},
+	{"apimachinery/client/clienttest", []string{"apimachinery", "storage"}, slices.Concat(k8s, []string{"github.com/stretchr/"})},
 	{"apimachinery/client/kubeconfig", []string{"apimachinery"}, slices.Concat(k8s, []string{"k8s.io/client-go/rest", "k8s.io/client-go/tools/clientcmd"})},
 	{"apimachinery/client", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"golang.org/x/net", "github.com/stretchr/"})},
 	{"apimachinery/kinds", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client"}, k8s},
 	{"apimachinery/structural/gen", []string{"apimachinery"}, slices.Concat(k8s, []string{"k8s.io/client-go/applyconfigurations", "k8s.io/client-go/kubernetes/scheme"})},
-	{"apimachinery", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/kube-openapi", "gopkg.in/evanphx/json-patch.v4", "github.com/google/gnostic-models", "google.golang.org/protobuf", "github.com/klauspost/compress/gzip"})},
+	{"apimachinery", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/kube-openapi", "gopkg.in/evanphx/json-patch.v4", "github.com/go-json-experiment/json", "github.com/klauspost/compress/gzip"})},
 
 	{"reconcile/informer", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/tidwall/btree", "github.com/stretchr/"})},
 	{"reconcile", []string{"reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/prometheus/"})},
@@ -55,9 +56,9 @@ var house = []room{
 	{"scheduling", nil, nil},
 
 	{"runtime/node", []string{"runtime", "reconcile", "apimachinery", "-apimachinery/server", "netplug", "volume"}, slices.Concat(k8s, machine)},
-	{"runtime/agent", []string{"runtime", "reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, machine, []string{"github.com/opencontainers/", "github.com/coder/websocket", "github.com/google/go-containerregistry", "github.com/cyphar/filepath-securejoin"})},
+	{"runtime/agent", []string{"runtime", "reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, machine, []string{"github.com/opencontainers/", "github.com/coder/websocket", "golang.org/x/sync"})},
 	{"runtime/image", []string{"runtime/image"}, slices.Concat(machine, []string{"github.com/google/go-containerregistry", "github.com/opencontainers/", "github.com/klauspost/compress", "github.com/cyphar/filepath-securejoin", "golang.org/x/sync", "github.com/stretchr/"})},
-	{"runtime", []string{"runtime", "-runtime/image", "-runtime/agent", "-runtime/node"}, slices.Concat(machine, []string{"github.com/opencontainers/", "github.com/vishvananda/", "github.com/moby/profiles/seccomp", "github.com/moby/sys/", "github.com/cyphar/filepath-securejoin", "github.com/sirupsen/logrus", "github.com/stretchr/"})},
+	{"runtime", []string{"runtime", "-runtime/image", "-runtime/agent", "-runtime/node"}, slices.Concat(machine, []string{"github.com/opencontainers/", "github.com/vishvananda/", "github.com/moby/profiles/seccomp", "github.com/moby/sys/", "github.com/cyphar/filepath-securejoin", "github.com/sirupsen/logrus", "github.com/stretchr/", "golang.org/x/sync"})},
 
 	{"volume", []string{"volume", "reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, machine, []string{"github.com/opencontainers/runtime-spec", "github.com/cyphar/filepath-securejoin"})},
 

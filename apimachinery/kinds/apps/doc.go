@@ -1,0 +1,178 @@
+// Package apps declares the kinds of apps/v1, one file each, with defaults, validation, columns, status and scale as
+// Kubernetes v1.37 has them.
+package apps
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/kinds/core"
+)
+
+// Resources returns every kind of this package.
+func Resources() []apimachinery.Resource {
+	return []apimachinery.Resource{Deployments(), ReplicaSets()}
+}
+
+var (
+	spec   = field.NewPath("spec")
+	status = field.NewPath("status")
+)
+
+func column[T apimachinery.Object](name, typ string, cell func(T) any) apimachinery.Column {
+	return apimachinery.Column{
+		TableColumnDefinition: metav1.TableColumnDefinition{Name: name, Type: typ},
+		Cell:                  func(o apimachinery.Object) any { return cell(o.(T)) },
+	}
+}
+
+// framed puts name in front of columns, and age, containers, images and selector behind them.
+func framed[T apimachinery.Object](workload func(T) (*corev1.PodSpec, *metav1.LabelSelector), middle ...apimachinery.Column) []apimachinery.Column {
+	name := column("Name", "string", func(o T) any { return o.GetName() })
+	name.Format = "name"
+	wide := func(c apimachinery.Column) apimachinery.Column {
+		c.Priority = 1
+		return c
+	}
+	list := func(of func(*corev1.Container) string) func(T) any {
+		return func(o T) any {
+			pod, _ := workload(o)
+			var all []string
+			for i := range pod.Containers {
+				all = append(all, of(&pod.Containers[i]))
+			}
+			return strings.Join(all, ",")
+		}
+	}
+	columns := append([]apimachinery.Column{name}, middle...)
+	return append(columns,
+		column("Age", "string", func(o T) any { return age(o.GetCreationTimestamp()) }),
+		wide(column("Containers", "string", list(func(c *corev1.Container) string { return c.Name }))),
+		wide(column("Images", "string", list(func(c *corev1.Container) string { return c.Image }))),
+		wide(column("Selector", "string", func(o T) any {
+			_, s := workload(o)
+			return metav1.FormatLabelSelector(s)
+		})),
+	)
+}
+
+func age(t metav1.Time) string {
+	if t.IsZero() {
+		return "<unknown>"
+	}
+	return duration.HumanDuration(time.Since(t.Time))
+}
+
+// scaled is what a scale is read from and written to.
+type scaled struct {
+	replicas *int32
+	selector *metav1.LabelSelector
+	current  int32
+}
+
+// scale is the subresource of a workload that has so many replicas.
+func scale[T apimachinery.Object](of func(T) scaled, set func(o T, replicas int32)) apimachinery.Subresource {
+	return apimachinery.Subresource{
+		Kind:  schema.GroupVersionKind{Group: autoscalingv1.GroupName, Version: "v1", Kind: "Scale"},
+		New:   func() apimachinery.Object { return &autoscalingv1.Scale{} },
+		Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},
+		Get: func(o apimachinery.Object) (apimachinery.Object, error) {
+			have := of(o.(T))
+			selector, err := metav1.LabelSelectorAsSelector(have.selector)
+			if err != nil {
+				return nil, fmt.Errorf("read the selector of %s: %w", apimachinery.KeyOf(o), err)
+			}
+			s := &autoscalingv1.Scale{Status: autoscalingv1.ScaleStatus{Replicas: have.current, Selector: selector.String()}}
+			s.Kind, s.APIVersion = "Scale", "autoscaling/v1"
+			s.Name, s.Namespace, s.UID = o.GetName(), o.GetNamespace(), o.GetUID()
+			s.ResourceVersion, s.CreationTimestamp = o.GetResourceVersion(), o.GetCreationTimestamp()
+			if have.replicas != nil {
+				s.Spec.Replicas = *have.replicas
+			}
+			return s, nil
+		},
+		Mutate: func(_ context.Context, o, in apimachinery.Object) error {
+			s := in.(*autoscalingv1.Scale)
+			if err := judgeScale(s, o); err != nil {
+				return err
+			}
+			if have := of(o.(T)).replicas; have == nil || *have != s.Spec.Replicas {
+				set(o.(T), s.Spec.Replicas)
+				o.SetGeneration(o.GetGeneration() + 1)
+			}
+			return nil
+		},
+	}
+}
+
+func judgeScale(s *autoscalingv1.Scale, o apimachinery.Object) error {
+	if s.Spec.Replicas < 0 {
+		kind := schema.GroupKind{Group: autoscalingv1.GroupName, Kind: "Scale"}
+		return apierrors.NewInvalid(kind, s.Name, field.ErrorList{notNegative(int64(s.Spec.Replicas), spec.Child("replicas"))[0]})
+	}
+	if s.UID != "" && s.UID != o.GetUID() || s.ResourceVersion != "" && o.GetResourceVersion() != "" && s.ResourceVersion != o.GetResourceVersion() {
+		return apierrors.NewConflict(schema.GroupResource{Group: "apps", Resource: "scale"}, o.GetName(),
+			fmt.Errorf("the object has been modified; please apply your changes to the latest version and try again"))
+	}
+	return nil
+}
+
+func notNegative(n int64, path *field.Path) field.ErrorList {
+	return validation.ValidateNonnegativeField(n, path)
+}
+
+// validateSelector judges a selector and whether the template has its labels.
+func validateSelector(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, kind string) field.ErrorList {
+	path := spec.Child("selector")
+	if s == nil {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)
+	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		errs = append(errs, field.Invalid(path, s, "empty selector is invalid for "+kind))
+	}
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return append(errs, field.Invalid(path, s, "invalid label selector"))
+	}
+	if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {
+		errs = append(errs, field.Invalid(spec.Child("template", "metadata", "labels"), t.Labels, "`selector` does not match template `labels`"))
+	}
+	return errs
+}
+
+// validateTemplate judges a template of pods that are to run for ever.
+func validateTemplate(t *corev1.PodTemplateSpec) field.ErrorList {
+	path := spec.Child("template")
+	errs := core.ValidatePodTemplate(t, path)
+	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		errs = append(errs, field.NotSupported(path.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
+	}
+	if t.Spec.ActiveDeadlineSeconds != nil {
+		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported"))
+	}
+	return errs
+}
+
+// atMost judges a count of the status against another.
+func atMost(n, most int32, path *field.Path, what string) field.ErrorList {
+	errs := notNegative(int64(n), path)
+	if n > most {
+		errs = append(errs, field.Invalid(path, n, "cannot be greater than "+what))
+	}
+	return errs
+}

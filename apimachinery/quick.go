@@ -1,0 +1,152 @@
+package apimachinery
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+
+	gojson "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	kjson "sigs.k8s.io/json"
+)
+
+// quick decodes as Kubernetes does, but where the input has something unusual: then it fails, and Kubernetes' own
+// decoder says what it was. It takes half the time.
+type quick struct{ strict, loose gojson.Options }
+
+func newQuick() quick {
+	untyped := gojson.WithUnmarshalers(gojson.UnmarshalFromFunc(func(d *jsontext.Decoder, into *any) error {
+		raw, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		*into = nil
+		return kjson.UnmarshalCaseSensitivePreserveInts(raw, into)
+	}))
+	return quick{
+		strict: gojson.JoinOptions(untyped, gojson.RejectUnknownMembers(true)),
+		loose:  gojson.JoinOptions(untyped, jsontext.AllowDuplicateNames(true)),
+	}
+}
+
+// QuickDecoder decodes like [Decode] and [DecodeLoose], in about half the time where the input is what it should
+// be. Make one and keep it; it is safe for concurrent use.
+type QuickDecoder struct{ q quick }
+
+// NewQuickDecoder makes a QuickDecoder.
+func NewQuickDecoder() *QuickDecoder { return &QuickDecoder{newQuick()} }
+
+// Decode is [Decode]. into must be empty.
+func (q *QuickDecoder) Decode(data []byte, into any) (strict []error, err error) {
+	if gojson.Unmarshal(data, into, q.q.strict) == nil {
+		return nil, nil
+	}
+	reflect.ValueOf(into).Elem().SetZero()
+	return Decode(data, into)
+}
+
+// DecodeLoose is [DecodeLoose]. into must be empty.
+func (q *QuickDecoder) DecodeLoose(data []byte, into any) error {
+	if gojson.Unmarshal(data, into, q.q.loose) == nil {
+		return nil
+	}
+	reflect.ValueOf(into).Elem().SetZero()
+	return DecodeLoose(data, into)
+}
+
+// MergePatch applies a JSON merge patch (RFC 7396) to a JSON document. What the patch doesn't name is copied as it
+// stands. An error is a *PatchSyntaxError, or about the document.
+func MergePatch(doc, patch []byte) ([]byte, error) {
+	var p any
+	if err := DecodeLoose(patch, &p); err != nil {
+		return nil, &PatchSyntaxError{err}
+	}
+	change, ok := p.(map[string]any)
+	if !ok {
+		return nil, &PatchSyntaxError{errors.New("a merge patch must be a JSON object")}
+	}
+	out, err := merge(make([]byte, 0, len(doc)+len(patch)), doc, change)
+	if err != nil {
+		return nil, fmt.Errorf("merge patch: %w", err)
+	}
+	return out, nil
+}
+
+// merge appends doc with the changes made; a doc that is no object counts as an empty one.
+func merge(dst, doc []byte, changes map[string]any) ([]byte, error) {
+	left := make(map[string]any, len(changes))
+	for k, v := range changes {
+		left[k] = v
+	}
+	open := len(dst)
+	dst = append(dst, '{')
+	d := jsontext.NewDecoder(bytes.NewReader(doc), jsontext.AllowDuplicateNames(true))
+	if len(doc) > 0 && d.PeekKind() == '{' {
+		if _, err := d.ReadToken(); err != nil {
+			return dst, err
+		}
+		var err error
+		if dst, err = mergeMembers(dst, open, d, left); err != nil {
+			return dst, err
+		}
+	}
+	for name, v := range left {
+		if v == nil {
+			continue
+		}
+		var err error
+		if dst, err = appendMember(dst, open, name); err != nil {
+			return dst, err
+		}
+		if dst, err = mergeValue(dst, nil, v); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, '}'), nil
+}
+
+// mergeMembers appends the members of an object, and takes from left what it has done.
+func mergeMembers(dst []byte, open int, d *jsontext.Decoder, left map[string]any) ([]byte, error) {
+	for d.PeekKind() != '}' {
+		token, err := d.ReadToken()
+		if err != nil {
+			return dst, err
+		}
+		name := token.String()
+		value, err := d.ReadValue()
+		if err != nil {
+			return dst, err
+		}
+		v, changed := left[name]
+		delete(left, name)
+		if changed && v == nil {
+			continue
+		}
+		if dst, err = appendMember(dst, open, name); err != nil {
+			return dst, err
+		}
+		if !changed {
+			dst = append(dst, value...)
+		} else if dst, err = mergeValue(dst, value, v); err != nil {
+			return dst, err
+		}
+	}
+	return dst, nil
+}
+
+func mergeValue(dst, doc []byte, v any) ([]byte, error) {
+	if changes, ok := v.(map[string]any); ok {
+		return merge(dst, doc, changes)
+	}
+	raw, err := Encode(v)
+	return append(dst, raw...), err
+}
+
+func appendMember(dst []byte, open int, name string) ([]byte, error) {
+	if len(dst) > open+1 {
+		dst = append(dst, ',')
+	}
+	dst, err := jsontext.AppendQuote(dst, name)
+	return append(dst, ':'), err
+}

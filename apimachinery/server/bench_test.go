@@ -1,0 +1,244 @@
+package server_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/kinds/core"
+	"github.com/bedplate/bedplate/apimachinery/server"
+	"github.com/bedplate/bedplate/storage"
+	"github.com/bedplate/bedplate/storage/memory"
+)
+
+var pods = corev1.SchemeGroupVersion.WithResource("pods")
+
+// pod is one of about 2.9 KB as JSON.
+func pod(name string) *corev1.Pod {
+	p := &corev1.Pod{
+		TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: "default",
+			Labels:          map[string]string{"app": "web", "tier": "front", "pod-template-hash": "5d59d67564"},
+			Annotations:     map[string]string{"example.com/config": strings.Repeat("0123456789abcdef", 16)},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-5d59d67564", UID: "6f1c3b4e-0d4b-4a58-8f07-000000000000"}},
+		},
+	}
+	for i := range 2 {
+		c := corev1.Container{
+			Name: fmt.Sprintf("c%d", i), Image: "registry.example.com/team/web:v1.2.3", Command: []string{"/bin/web", "--listen=:8080", "--log=json"},
+			Ports: []corev1.ContainerPort{{Name: fmt.Sprintf("http%d", i), ContainerPort: int32(8080 + i)}},
+			Resources: corev1.ResourceRequirements{
+				Requests: corev1.ResourceList{"cpu": resource.MustParse("100m"), "memory": resource.MustParse("128Mi")},
+				Limits:   corev1.ResourceList{"cpu": resource.MustParse("500m"), "memory": resource.MustParse("256Mi")},
+			},
+			VolumeMounts:   []corev1.VolumeMount{{Name: "config", MountPath: "/etc/web", ReadOnly: true}, {Name: "data", MountPath: "/var/lib/web"}},
+			ReadinessProbe: &corev1.Probe{PeriodSeconds: 5, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intOrString(8080)}}},
+		}
+		for j := range 8 {
+			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("VARIABLE_%d", j), Value: "some value of the usual length"})
+		}
+		p.Spec.Containers = append(p.Spec.Containers, c)
+	}
+	p.Spec.Volumes = []corev1.Volume{
+		{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "web"}}}},
+		{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+	}
+	p.Spec.NodeSelector = map[string]string{"kubernetes.io/os": "linux"}
+	p.Spec.Tolerations = []corev1.Toleration{{Key: "node.kubernetes.io/not-ready", Operator: "Exists", Effect: "NoExecute"}}
+	return p
+}
+
+func cpu() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// measured runs the loop of a benchmark in some goroutines and reports the CPU time of the whole process for
+// each operation, clients and store included.
+func measured(b *testing.B, clients int, op func(i int)) {
+	b.ReportAllocs()
+	runtime.GC()
+	before := cpu()
+	b.ResetTimer()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1))
+				if i > b.N {
+					return
+				}
+				op(i)
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(cpu()-before)/float64(time.Microsecond)/float64(b.N), "µs-cpu/op")
+	b.ReportMetric(float64(runtime.GOMAXPROCS(0)), "procs")
+}
+
+func benchWorld(b *testing.B) *world {
+	m, err := memory.New(memory.Config{History: 2000})
+	require.NoError(b, err)
+	return benchOver(b, m)
+}
+
+func benchOver(b *testing.B, m storage.Backend) *world {
+	return startOver(b, m, func(c *server.Config) {
+		r, err := apimachinery.NewRegistry(append(resources(), core.Pods())...)
+		require.NoError(b, err)
+		c.Registry = r
+	})
+}
+
+func doors(b *testing.B, bench func(b *testing.B, w *world, d apimachinery.Doer, clients int)) {
+	b.Run("process/1", func(b *testing.B) { w := benchWorld(b); bench(b, w, w.s.As(tester), 1) })
+	b.Run("process/16", func(b *testing.B) { w := benchWorld(b); bench(b, w, w.s.As(tester), 16) })
+	b.Run("HTTPS/1", func(b *testing.B) { w := benchWorld(b); bench(b, w, w.conn, 1) })
+	b.Run("HTTPS/16", func(b *testing.B) { w := benchWorld(b); bench(b, w, w.conn, 16) })
+}
+
+// BenchmarkCreate creates pods of 2.9 KB; the store is in memory.
+func BenchmarkCreate(b *testing.B) {
+	doors(b, func(b *testing.B, w *world, d apimachinery.Doer, clients int) {
+		raw, err := json.Marshal(pod("x"))
+		require.NoError(b, err)
+		b.ReportMetric(float64(len(raw)), "B/object")
+		one := pod("x")
+		measured(b, clients, func(i int) {
+			p := *one
+			p.Name = fmt.Sprintf("pod-%d", i)
+			resp, err := d.Do(context.Background(), &apimachinery.Request{Verb: "create", Resource: pods, Namespace: "default", Object: &p})
+			drain(b, resp, err)
+		})
+		b.ReportMetric(float64(len(raw)), "B/object")
+	})
+}
+
+func drain(b *testing.B, resp *apimachinery.Response, err error) {
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	if resp.Stream != nil {
+		_, err = io.Copy(io.Discard, resp.Stream)
+		resp.Stream.Close()
+	}
+	if err != nil {
+		b.Error(err)
+	}
+}
+
+// BenchmarkGet gets one pod, linearizable.
+func BenchmarkGet(b *testing.B) {
+	doors(b, func(b *testing.B, w *world, d apimachinery.Doer, clients int) {
+		must[corev1.Pod](b, w.s.As(tester), create(pods, pod("x")))
+		measured(b, clients, func(int) {
+			resp, err := d.Do(context.Background(), get(pods, "x"))
+			drain(b, resp, err)
+		})
+	})
+}
+
+// BenchmarkPatch merges one label into one pod.
+func BenchmarkPatch(b *testing.B) {
+	doors(b, func(b *testing.B, w *world, d apimachinery.Doer, clients int) {
+		for i := range clients {
+			must[corev1.Pod](b, w.s.As(tester), create(pods, pod(fmt.Sprintf("x%d", i))))
+		}
+		measured(b, clients, func(i int) {
+			resp, err := d.Do(context.Background(), patch(pods, fmt.Sprintf("x%d", i%clients), mergePatch, fmt.Sprintf(`{"metadata":{"labels":{"n":"v%d"}}}`, i)))
+			drain(b, resp, err)
+		})
+	})
+}
+
+// BenchmarkList lists 5,000 pods.
+func BenchmarkList(b *testing.B) {
+	for _, door := range []string{"process", "HTTPS"} {
+		b.Run(door, func(b *testing.B) {
+			w := benchWorld(b)
+			for i := range 5000 {
+				must[corev1.Pod](b, w.s.As(tester), create(pods, pod(fmt.Sprintf("pod-%d", i))))
+			}
+			d := w.s.As(tester)
+			if door == "HTTPS" {
+				d = w.conn
+			}
+			measured(b, 1, func(int) {
+				resp, err := d.Do(context.Background(), list(pods, metav1.ListOptions{}))
+				drain(b, resp, err)
+			})
+		})
+	}
+}
+
+// BenchmarkWatch sends each create to 100 watchers; an operation is one event at one watcher.
+func BenchmarkWatch(b *testing.B) {
+	const watchers = 100
+	for _, door := range []string{"process", "HTTPS"} {
+		b.Run(door, func(b *testing.B) {
+			w := benchWorld(b)
+			d := w.s.As(tester)
+			if door == "HTTPS" {
+				d = w.conn
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			creates := b.N/watchers + 1
+			var wg sync.WaitGroup
+			for range watchers {
+				resp, err := d.Do(ctx, &apimachinery.Request{Verb: "watch", Resource: pods, Namespace: "default", Options: &metav1.ListOptions{}})
+				require.NoError(b, err)
+				wg.Go(func() {
+					defer resp.Stream.Close()
+					buf := make([]byte, 256<<10)
+					for seen := 0; seen < creates; {
+						n, err := resp.Stream.Read(buf)
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						for _, c := range buf[:n] {
+							if c == '\n' {
+								seen++
+							}
+						}
+					}
+				})
+			}
+			runtime.GC()
+			before := cpu()
+			b.ResetTimer()
+			for i := range creates {
+				p := pod(fmt.Sprintf("pod-%d", i))
+				_, err := w.s.As(tester).Do(ctx, create(pods, p))
+				require.NoError(b, err)
+			}
+			wg.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64(cpu()-before)/float64(time.Microsecond)/float64(creates*watchers), "µs-cpu/event")
+		})
+	}
+}
+
+func intOrString(n int) intstr.IntOrString { return intstr.FromInt32(int32(n)) }

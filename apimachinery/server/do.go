@@ -1,0 +1,226 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/wire"
+)
+
+// maxNesting is how deep requests that the pipeline's own plugins make may lie in each other.
+const maxNesting = 8
+
+type nestingKey struct{ s *Server }
+
+// serve is the way of a request about a resource, from both doors: audit, flow control, authorization, then what
+// the verb is. r is the server's own, with the user set.
+func (s *Server) serve(ctx context.Context, r *apimachinery.Request, ev *AuditEvent) (resp *apimachinery.Response, err error) {
+	done := s.begin(r, ev)
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			resp, err = nil, s.panicked(p, r)
+		}
+		err = s.clientError(ctx, r, err)
+		done(resp, err)
+	}()
+	if err := checkSegments(r); err != nil {
+		return nil, err
+	}
+	nesting, _ := ctx.Value(nestingKey{s}).(int)
+	if nesting > maxNesting {
+		return nil, apierrors.NewInternalError(fmt.Errorf("requests of admission plugins lie %d deep in each other", nesting))
+	}
+	release, err := s.flow.enter(r, nesting > 0)
+	if err != nil {
+		return nil, err
+	}
+	resp, err = s.authorized(ctx, r)
+	if err != nil || resp.Stream == nil || r.Verb == apimachinery.VerbWatch {
+		release()
+	} else {
+		resp.Stream = &releasing{resp.Stream, release}
+	}
+	return resp, err
+}
+
+func (s *Server) panicked(p any, r *apimachinery.Request) error {
+	s.c.Log.Error("request panicked", "verb", r.Verb, "resource", r.Resource.Resource, "panic", p, "stack", string(debug.Stack()))
+	return apierrors.NewInternalError(fmt.Errorf("the request ended in a panic: %v", p))
+}
+
+// clientError turns errors of the machinery into what a client gets; the context's own error stays.
+func (s *Server) clientError(ctx context.Context, r *apimachinery.Request, err error) error {
+	if err == nil {
+		return nil
+	}
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		st := status.Status()
+		return &apierrors.StatusError{ErrStatus: st}
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return err
+	}
+	err = storageError(r.Resource.GroupResource(), r.Name, err)
+	if !errors.As(err, &status) {
+		s.c.Log.Error("request ended in an error", "verb", r.Verb, "resource", r.Resource.Resource, "name", r.Name, "err", err)
+		return apierrors.NewInternalError(err)
+	}
+	return err
+}
+
+// checkSegments refuses names that could lead to another key.
+func checkSegments(r *apimachinery.Request) error {
+	for _, s := range []string{r.Namespace, r.Name} {
+		if msgs := path.IsValidPathSegmentName(s); s != "" && (len(msgs) > 0 || strings.ContainsAny(s, "\x00\\")) {
+			return apierrors.NewBadRequest(fmt.Sprintf("the name %q is not allowed: %s", s, strings.Join(append(msgs, "no NUL and no backslash"), ", ")))
+		}
+	}
+	return nil
+}
+
+func (s *Server) authorized(ctx context.Context, r *apimachinery.Request) (*apimachinery.Response, error) {
+	if err := s.authorize(ctx, wire.Attributes(r)); err != nil {
+		return nil, err
+	}
+	v, err := s.view(r.Resource)
+	if err != nil {
+		return nil, err
+	}
+	if v == nil {
+		return nil, wire.NotFound()
+	}
+	form, err := wire.Negotiate(r.Accept)
+	if err != nil {
+		return nil, err
+	}
+	c := &call{s: s, r: r, v: v, k: v.kind, form: form, now: metav1.NewTime(s.now().UTC().Truncate(time.Second))}
+	if err := c.route(); err != nil {
+		return nil, err
+	}
+	nesting, _ := ctx.Value(nestingKey{s}).(int)
+	ctx = context.WithValue(ctx, nestingKey{s}, nesting+1)
+	resp, err := c.do(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp.Warnings = append(resp.Warnings, c.warnings...)
+	return resp, nil
+}
+
+// call is one request on its way through the pipeline.
+type call struct {
+	s        *Server
+	r        *apimachinery.Request
+	v        *view
+	k        *kind
+	sub      *apimachinery.Subresource // nil: the object itself
+	form     wire.Form
+	now      metav1.Time // whole seconds, as objects have it
+	options  writeOptions
+	warnings []string
+	parent   apimachinery.Object // of admission for subresources of another kind
+}
+
+// writeOptions is what create, update and patch have in common.
+type writeOptions struct {
+	dryRun, force       bool
+	manager, validation string
+}
+
+const maxWarnings = 64
+
+func (c *call) warn(text string) {
+	if len(c.warnings) < maxWarnings && !slices.Contains(c.warnings, text) {
+		c.warnings = append(c.warnings, text)
+	}
+}
+
+// route refuses what the resource has no path or no verb for.
+func (c *call) route() error {
+	r, res := c.r, c.k.res
+	named := r.Verb != apimachinery.VerbList && r.Verb != apimachinery.VerbWatch &&
+		r.Verb != apimachinery.VerbDeleteCollection && (r.Verb != apimachinery.VerbCreate || r.Sub != "")
+	switch {
+	case named != (r.Name != ""):
+		return wire.NotFound()
+	case !res.Namespaced && r.Namespace != "":
+		return wire.NotFound()
+	case res.Namespaced && r.Namespace == "" && named:
+		return wire.NotFound()
+	case res.Namespaced && r.Namespace == "" && (r.Verb == apimachinery.VerbCreate || r.Verb == apimachinery.VerbDeleteCollection):
+		return c.notSupported()
+	}
+	if r.Sub != "" {
+		sub, ok := res.Subs[r.Sub]
+		if !ok {
+			return wire.NotFound()
+		}
+		c.sub = &sub
+		if !slices.Contains(sub.Verbs, r.Verb) {
+			return c.notSupported()
+		}
+		return nil
+	}
+	if !slices.Contains(verbsOf(res), r.Verb) {
+		return c.notSupported()
+	}
+	return nil
+}
+
+func (c *call) notSupported() error { return apierrors.NewMethodNotSupported(c.v.gr, c.r.Verb) }
+
+func verbsOf(res *apimachinery.Resource) []string {
+	switch {
+	case res.Virtual != nil:
+		return []string{apimachinery.VerbCreate}
+	case res.Verbs != nil:
+		return res.Verbs
+	}
+	return []string{
+		apimachinery.VerbCreate, apimachinery.VerbDelete, apimachinery.VerbDeleteCollection, apimachinery.VerbGet,
+		apimachinery.VerbList, apimachinery.VerbPatch, apimachinery.VerbUpdate, apimachinery.VerbWatch,
+	}
+}
+
+func (c *call) do(ctx context.Context) (*apimachinery.Response, error) {
+	if c.sub != nil {
+		return c.doSub(ctx)
+	}
+	switch c.r.Verb {
+	case apimachinery.VerbGet:
+		return c.get(ctx)
+	case apimachinery.VerbList:
+		return c.list(ctx)
+	case apimachinery.VerbWatch:
+		return c.watch(ctx)
+	case apimachinery.VerbCreate:
+		if c.k.res.Virtual != nil {
+			return c.virtual(ctx)
+		}
+		return c.create(ctx)
+	case apimachinery.VerbUpdate:
+		return c.update(ctx, c.mainPart())
+	case apimachinery.VerbPatch:
+		return c.patch(ctx, c.mainPart())
+	case apimachinery.VerbDelete:
+		return c.delete(ctx)
+	case apimachinery.VerbDeleteCollection:
+		return c.deleteCollection(ctx)
+	}
+	return nil, c.notSupported()
+}

@@ -1,0 +1,247 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/wire"
+)
+
+// Handler is the server's HTTP side, for those who serve it themselves.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serveHTTP) }
+
+// httpServer makes the HTTP server with its limits.
+func (s *Server) httpServer() *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(s.c.TLS != nil)
+	h := &http.Server{
+		Handler: s.Handler(), Protocols: &protocols,
+		ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
+		MaxHeaderBytes: s.c.Limits.Header,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: s.c.Limits.Streams, MaxReadFrameSize: 1 << 14,
+			MaxReceiveBufferPerConnection: 1 << 20, MaxReceiveBufferPerStream: 256 << 10,
+			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: time.Minute,
+			CountError: func(string) {},
+		},
+		ErrorLog: slog.NewLogLogger(s.c.Log.Handler(), slog.LevelDebug),
+	}
+	if s.c.TLS != nil {
+		h.TLSConfig = s.c.TLS.Clone()
+		h.TLSConfig.MinVersion = max(h.TLSConfig.MinVersion, tls.VersionTLS12)
+	}
+	return h
+}
+
+// serveListener serves until the server is shut down; that is no error.
+func (s *Server) serveListener(h *http.Server, l net.Listener) error {
+	var err error
+	if s.c.TLS == nil {
+		err = h.Serve(l)
+	} else {
+		err = h.ServeTLS(l, "", "")
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// serveHTTP is the outermost layer: what goes wrong here becomes a Status, never the end of the process.
+func (s *Server) serveHTTP(w http.ResponseWriter, hr *http.Request) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		s.metrics.panicked()
+		s.c.Log.Error("HTTP handler panicked", "path", hr.URL.Path, "panic", p, "stack", string(debug.Stack()))
+		_ = wire.WriteError(w, hr, apierrors.NewInternalError(errors.New("the request ended in a panic")))
+	}()
+	r, path, err := wire.Parse(hr)
+	if err != nil {
+		s.refuse(w, hr, err)
+		return
+	}
+	user, err := s.authenticate(hr)
+	if err != nil {
+		s.refuse(w, hr, err)
+		return
+	}
+	ev := &AuditEvent{User: user, URI: hr.RequestURI, Source: hr.RemoteAddr, UserAgent: hr.UserAgent()}
+	as, err := s.impersonate(hr, user)
+	if err != nil {
+		s.refuse(w, hr, err)
+		return
+	}
+	if as != nil {
+		user, ev.As = *as, as
+	}
+	if r == nil {
+		s.servePath(w, hr, path, user, ev)
+		return
+	}
+	r.User = user
+	s.serveResource(w, hr, r, ev)
+}
+
+func (s *Server) refuse(w http.ResponseWriter, hr *http.Request, err error) {
+	_ = wire.WriteError(w, hr, err) // nobody is left to tell if that fails
+}
+
+const (
+	anonymous       = "system:anonymous"
+	unauthenticated = "system:unauthenticated"
+	authenticated   = "system:authenticated"
+)
+
+func (s *Server) authenticate(hr *http.Request) (apimachinery.User, error) {
+	nobody := apimachinery.User{Name: anonymous, Groups: []string{unauthenticated}}
+	if s.c.Authenticator == nil {
+		return nobody, nil
+	}
+	u, ok, err := s.c.Authenticator.Authenticate(hr)
+	if err != nil {
+		s.c.Log.Debug("authentication refused", "source", hr.RemoteAddr, "err", err)
+		return u, apierrors.NewUnauthorized("Unauthorized")
+	}
+	if !ok {
+		return nobody, nil
+	}
+	if u.Name != anonymous && !slices.Contains(u.Groups, authenticated) {
+		u.Groups = append(slices.Clip(u.Groups), authenticated)
+	}
+	return u, nil
+}
+
+// serveResource reads the body and hands the request to the pipeline.
+func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apimachinery.Request, ev *AuditEvent) {
+	ctx := hr.Context()
+	if !isLong(r) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.c.Limits.Timeout)
+		defer cancel()
+	}
+	if err := s.readBody(w, hr, r); err != nil {
+		s.refuse(w, hr, err)
+		return
+	}
+	resp, err := s.serve(ctx, r, ev)
+	if err != nil {
+		if errors.Is(hr.Context().Err(), context.Canceled) {
+			panic(http.ErrAbortHandler) // the client has gone
+		}
+		s.refuse(w, hr, err)
+		return
+	}
+	if err := wire.WriteResponse(w, hr, resp); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// isLong says whether a request may outlast the time limit.
+func isLong(r *apimachinery.Request) bool {
+	switch r.Sub {
+	case "exec", "attach", "portforward", "proxy", "log":
+		return true
+	}
+	return r.Verb == apimachinery.VerbWatch
+}
+
+// readBody reads the body of a write within the limits of size and time. Connections keep theirs.
+func (s *Server) readBody(w http.ResponseWriter, hr *http.Request, r *apimachinery.Request) error {
+	switch r.Verb {
+	case apimachinery.VerbGet, apimachinery.VerbList, apimachinery.VerbWatch:
+		return nil
+	}
+	if isLong(r) || hr.Body == nil || hr.Body == http.NoBody {
+		return nil
+	}
+	if enc := hr.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
+		return unsupportedMedia("Content-Encoding: "+enc, "identity")
+	}
+	control := http.NewResponseController(w)
+	timed := control.SetReadDeadline(time.Now().Add(s.c.Limits.Timeout)) == nil
+	body, err := readAll(http.MaxBytesReader(w, hr.Body, s.c.Limits.Body), hr.ContentLength)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return s.tooLarge()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header().Set("Connection", "close") // the deadline stays: what is left of the body is not waited for
+		return genericError(http.StatusRequestTimeout, "the body did not come in time")
+	case err != nil:
+		return apierrors.NewBadRequest("read the body: " + err.Error())
+	}
+	if timed {
+		if err := control.SetReadDeadline(time.Time{}); err != nil {
+			return err
+		}
+	}
+	r.Body = body
+	return nil
+}
+
+// readAll reads a body into one buffer of its declared size, as far as that can be believed.
+func readAll(from io.Reader, size int64) ([]byte, error) {
+	buf := make([]byte, 0, min(max(size, 511), 64<<10)+1)
+	for {
+		n, err := from.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err == io.EOF {
+			return buf, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, max(len(buf), 512))
+		}
+	}
+}
+
+// impersonate returns whom the request wants to be taken for; nil if nobody. Each part of the identity needs
+// the right to impersonate it.
+func (s *Server) impersonate(hr *http.Request, user apimachinery.User) (*apimachinery.User, error) {
+	as, wanted, err := impersonated(hr.Header)
+	if err != nil || !wanted {
+		return nil, err
+	}
+	for _, a := range impersonationAttributes(user, as) {
+		if err := s.authorize(hr.Context(), &a); err != nil {
+			return nil, err
+		}
+	}
+	if namespace, name, ok := serviceAccount(as.Name); ok && len(as.Groups) == 0 && name != "" {
+		as.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace}
+	}
+	if as.Name != anonymous && !slices.Contains(as.Groups, authenticated) {
+		as.Groups = append(as.Groups, authenticated)
+	}
+	if as.Name == anonymous && !slices.Contains(as.Groups, unauthenticated) {
+		as.Groups = append(as.Groups, unauthenticated)
+	}
+	for k := range hr.Header {
+		if strings.HasPrefix(k, "Impersonate-") {
+			hr.Header.Del(k)
+		}
+	}
+	return &as, nil
+}

@@ -1,0 +1,320 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/wire"
+	"github.com/bedplate/bedplate/storage"
+)
+
+// page is the part of a list that one request gets.
+type page struct {
+	*selected
+	snap  *storage.Snapshot
+	from  string
+	limit int64
+}
+
+// listMeta is the metadata of a list beside its resourceVersion.
+type listMeta struct {
+	Continue  string
+	Remaining *int64
+}
+
+// appendTo appends the fields behind resourceVersion.
+func (m listMeta) appendTo(dst []byte) []byte {
+	if m.Continue != "" {
+		dst = append(dst, `,"continue":"`...)
+		dst = append(append(dst, m.Continue...), '"')
+	}
+	if m.Remaining != nil {
+		dst = append(dst, `,"remainingItemCount":`...)
+		dst = strconv.AppendInt(dst, *m.Remaining, 10)
+	}
+	return dst
+}
+
+func (c *call) list(ctx context.Context) (*apimachinery.Response, error) {
+	o := listOptions(c.r)
+	p, err := c.page(ctx, &o)
+	if err != nil {
+		return nil, err
+	}
+	entries, meta := c.cut(p)
+	rev := p.snap.Rev()
+	if c.form.As.Kind == wire.AsTable {
+		body, err := c.table(entries, rev, meta)
+		return c.body(200, body, err)
+	}
+	s := &listStream{c: c, entries: entries, meta: meta, rev: rev}
+	s.open()
+	if err := s.fill(c.s.c.Limits.Buffer); err != nil {
+		return nil, err
+	}
+	if !s.ended && c.form.Media == apimachinery.YAML {
+		if err := s.fill(1 << 62); err != nil {
+			return nil, err
+		}
+	}
+	if s.ended {
+		return c.body(200, s.buf, nil)
+	}
+	return &apimachinery.Response{Code: 200, ContentType: apimachinery.JSON, Stream: s}, nil
+}
+
+// page finds the snapshot and the place in it where a list goes on.
+func (c *call) page(ctx context.Context, o *metav1.ListOptions) (*page, error) {
+	if err := invalidOptions("ListOptions", validateList(o)); err != nil {
+		return nil, err
+	}
+	sel, err := c.selection(o)
+	if err != nil {
+		return nil, err
+	}
+	p := &page{selected: sel, limit: o.Limit}
+	rev, err := parseVersion(o.ResourceVersion)
+	if err != nil {
+		return nil, err
+	}
+	if o.Continue != "" {
+		return p, c.goOn(ctx, p, o)
+	}
+	exact := o.ResourceVersionMatch == metav1.ResourceVersionMatchExact ||
+		o.ResourceVersionMatch == "" && o.Limit > 0 && rev > 0
+	p.snap, err = c.k.table.Snapshot(ctx, atLeast(o.ResourceVersion, rev), exact)
+	return p, err
+}
+
+func validateList(o *metav1.ListOptions) field.ErrorList {
+	var errs field.ErrorList
+	match, path := o.ResourceVersionMatch, field.NewPath("resourceVersionMatch")
+	if match != "" {
+		if o.ResourceVersion == "" {
+			errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+		}
+		if o.Continue != "" {
+			errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
+		}
+		if match != metav1.ResourceVersionMatchExact && match != metav1.ResourceVersionMatchNotOlderThan {
+			errs = append(errs, field.NotSupported(path, match, []string{string(metav1.ResourceVersionMatchExact), string(metav1.ResourceVersionMatchNotOlderThan), ""}))
+		}
+		if match == metav1.ResourceVersionMatchExact && o.ResourceVersion == "0" {
+			errs = append(errs, field.Forbidden(path, `resourceVersionMatch "exact" is forbidden for resourceVersion "0"`))
+		}
+	}
+	if o.SendInitialEvents != nil {
+		errs = append(errs, field.Forbidden(field.NewPath("sendInitialEvents"), "sendInitialEvents is forbidden for list"))
+	}
+	return errs
+}
+
+// token is what a continue parameter says: go on at Start, relative to where the list began, as of Rev; a Rev
+// of -1 goes on in the present.
+type token struct {
+	Version string `json:"v"`
+	Rev     int64  `json:"rv"`
+	Start   string `json:"start"`
+}
+
+const tokenVersion = "meta.k8s.io/v1"
+
+func (t token) String() string {
+	t.Version = tokenVersion
+	raw, err := json.Marshal(t)
+	if err != nil {
+		return "" // strings and integers alone: it cannot happen
+	}
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+func parseToken(text string) (token, error) {
+	var t token
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil {
+		err = json.Unmarshal(raw, &t)
+	}
+	if err == nil && (t.Version != tokenVersion || t.Rev == 0 || t.Start == "") {
+		err = fmt.Errorf("version %q, revision %d, start %q", t.Version, t.Rev, t.Start)
+	}
+	if err != nil {
+		return t, apierrors.NewBadRequest(fmt.Sprintf("continue key is not valid: %v", err))
+	}
+	return t, nil
+}
+
+// goOn takes up a list where its token says, at the same revision.
+func (c *call) goOn(ctx context.Context, p *page, o *metav1.ListOptions) error {
+	if o.ResourceVersion != "" && o.ResourceVersion != "0" {
+		return apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+	}
+	t, err := parseToken(o.Continue)
+	if err != nil {
+		return err
+	}
+	p.from = t.Start
+	if t.Rev < 0 {
+		p.snap, err = c.k.table.Snapshot(ctx, 0, false)
+		return err
+	}
+	if p.snap, err = c.k.table.Snapshot(ctx, t.Rev, true); err == nil {
+		return nil
+	}
+	err = storageError(c.v.gr, "", err)
+	if apierrors.IsResourceExpired(err) {
+		return expiredToken(t)
+	}
+	return err
+}
+
+// expiredToken is the error of a list whose revision is gone, with a token that goes on in the present.
+func expiredToken(t token) error {
+	t.Rev = -1
+	err := apierrors.NewResourceExpired("the continue token is too old for a consistent list: begin anew without it, or go on with the token in this answer's metadata, which lists the rest as it is now and may miss or repeat what changed in between")
+	err.ErrStatus.ListMeta.Continue = t.String()
+	return err
+}
+
+// cut takes the page's entries.
+func (c *call) cut(p *page) ([]*storage.Entry, listMeta) {
+	var entries []*storage.Entry
+	if p.limit <= 0 && !p.narrow && p.filter.Prefix == "" {
+		entries = make([]*storage.Entry, 0, p.snap.Len())
+	}
+	more := false
+	for e := range p.entries(p.snap, p.from) {
+		if p.limit > 0 && int64(len(entries)) == p.limit {
+			more = true
+			break
+		}
+		entries = append(entries, e)
+	}
+	if !more {
+		return entries, listMeta{}
+	}
+	next := entries[len(entries)-1].Key + "\x00"
+	m := listMeta{Continue: token{Rev: p.snap.Rev(), Start: next}.String()}
+	if !p.narrow {
+		n := int64(0)
+		for range p.entries(p.snap, next) {
+			n++
+		}
+		m.Remaining = &n
+	}
+	return entries, m
+}
+
+// listStream is a list as bytes, made a buffer at a time.
+type listStream struct {
+	c       *call
+	entries []*storage.Entry
+	meta    listMeta
+	rev     int64
+	at      int
+	buf     []byte
+	off     int
+	ended   bool
+}
+
+func (s *listStream) open() {
+	gvk := s.c.v.gvk.GroupVersion().WithKind(s.c.v.gvk.Kind + "List")
+	if s.c.form.As.Kind != "" {
+		gvk = metav1.SchemeGroupVersion.WithKind(wire.AsMetadataList)
+	}
+	s.buf = make([]byte, 0, s.size())
+	s.buf = append(s.buf, `{"kind":"`...)
+	s.buf = append(s.buf, gvk.Kind...)
+	s.buf = append(s.buf, `","apiVersion":"`...)
+	s.buf = append(s.buf, gvk.GroupVersion().String()...)
+	s.buf = append(s.buf, `","metadata":{"resourceVersion":"`...)
+	s.buf = strconv.AppendInt(s.buf, s.rev, 10)
+	s.buf = append(s.buf, '"')
+	s.buf = s.meta.appendTo(s.buf)
+	s.buf = append(s.buf, `},"items":[`...)
+}
+
+// size is how much to make the buffer for: what is left, or a little more than a buffer.
+func (s *listStream) size() int {
+	n := 512
+	for _, e := range s.entries {
+		if n += len(e.Raw) + 64; n > s.c.s.c.Limits.Buffer {
+			return n + 512
+		}
+	}
+	return n
+}
+
+// fill appends items until the buffer has reached size or the list has ended.
+func (s *listStream) fill(size int) error {
+	for len(s.buf) < size && s.at < len(s.entries) {
+		e := s.entries[s.at]
+		f, err := s.c.shape(e)
+		if err != nil {
+			return err
+		}
+		if s.at > 0 {
+			s.buf = append(s.buf, ',')
+		}
+		s.buf = f.appendTo(s.buf, e.Rev)
+		s.at++
+	}
+	if s.at == len(s.entries) && !s.ended {
+		s.buf = append(s.buf, "]}\n"...)
+		s.ended = true
+	}
+	return nil
+}
+
+func (s *listStream) next() error {
+	if s.off < len(s.buf) {
+		return nil
+	}
+	if s.ended {
+		return io.EOF
+	}
+	s.buf, s.off = s.buf[:0], 0
+	return s.fill(s.c.s.c.Limits.Buffer)
+}
+
+// Read implements io.Reader.
+func (s *listStream) Read(p []byte) (int, error) {
+	if err := s.next(); err != nil {
+		return 0, err
+	}
+	n := copy(p, s.buf[s.off:])
+	s.off += n
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo: large writes, without another copy.
+func (s *listStream) WriteTo(w io.Writer) (int64, error) {
+	total := int64(0)
+	for {
+		if err := s.next(); err == io.EOF {
+			return total, nil
+		} else if err != nil {
+			return total, err
+		}
+		n, err := w.Write(s.buf[s.off:])
+		total += int64(n)
+		s.off += n
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// Close implements io.Closer.
+func (s *listStream) Close() error {
+	s.entries, s.at, s.ended = nil, 0, true
+	return nil
+}

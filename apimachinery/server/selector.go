@@ -1,0 +1,188 @@
+package server
+
+import (
+	"fmt"
+	"iter"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/storage"
+)
+
+// selected is what a list, watch or deletion of many is about.
+type selected struct {
+	filter storage.Filter
+	// index and value, where index is set, name the declared index to read instead of the whole table.
+	index, value string
+	keep         func(*storage.Entry) bool // what the filter can't say; nil: nothing
+	narrow       bool                      // a selector was given
+}
+
+// selection reads the selectors of a request.
+func (c *call) selection(o *metav1.ListOptions) (*selected, error) {
+	s := &selected{}
+	if c.k.res.Namespaced && c.r.Namespace != "" {
+		s.filter.Prefix = c.r.Namespace + "/"
+	}
+	if o.LabelSelector != "" {
+		sel, err := labels.Parse(o.LabelSelector)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))
+		}
+		s.addLabels(sel)
+	}
+	if o.FieldSelector != "" {
+		sel, err := fields.ParseSelector(o.FieldSelector)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		if err := s.addFields(c.v, sel); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *selected) addLabels(sel labels.Selector) {
+	if sel.Empty() {
+		return
+	}
+	s.narrow = true
+	s.filter.Labels = func(have []storage.Pair) bool { return sel.Matches(pairs(have)) }
+}
+
+func (s *selected) addFields(v *view, sel fields.Selector) error {
+	for _, r := range sel.Requirements() {
+		s.narrow = true
+		w := want{r.Value, r.Operator != selection.NotEquals}
+		switch at, ok := v.fields[r.Field]; {
+		case r.Field == "metadata.name" || r.Field == "metadata.namespace":
+			s.addKey(v, r.Field == "metadata.name", w)
+		case ok:
+			s.addIndex(v.kind.index[at].name, at, w)
+		default:
+			return apierrors.NewBadRequest("field label not supported: " + r.Field)
+		}
+	}
+	return nil
+}
+
+type want struct {
+	value string
+	equal bool
+}
+
+func (s *selected) addIndex(name string, at int, w want) {
+	if w.equal && s.index == "" {
+		s.index, s.value = name, w.value
+	}
+	before := s.filter.Index
+	s.filter.Index = func(values []string) bool {
+		return (before == nil || before(values)) && (values[at] == w.value) == w.equal
+	}
+}
+
+// addKey narrows by name or namespace. Equality becomes a prefix of the keys, which costs nothing.
+func (s *selected) addKey(v *view, name bool, w want) {
+	before := s.keep
+	s.keep = func(e *storage.Entry) bool {
+		namespace, n := splitKey(v.kind, e.Key)
+		have := namespace
+		if name {
+			have = n
+		}
+		return (before == nil || before(e)) && (have == w.value) == w.equal
+	}
+	if !w.equal {
+		return
+	}
+	switch {
+	case !name && v.kind.res.Namespaced && s.filter.Prefix == "":
+		s.filter.Prefix = w.value + "/"
+	case name && (s.filter.Prefix != "" || !v.kind.res.Namespaced):
+		s.filter.Prefix += w.value
+	}
+}
+
+func splitKey(k *kind, key string) (namespace, name string) {
+	if !k.res.Namespaced {
+		return "", key
+	}
+	for i := range len(key) {
+		if key[i] == '/' {
+			return key[:i], key[i+1:]
+		}
+	}
+	return "", key
+}
+
+// entries yields what is selected of a snapshot, from a key on.
+func (s *selected) entries(snap *storage.Snapshot, from string) iter.Seq[*storage.Entry] {
+	all := snap.All(s.filter, from)
+	indexed := s.index != ""
+	if indexed {
+		all = snap.ByIndex(s.index, s.value)
+	}
+	if !indexed && s.keep == nil {
+		return all
+	}
+	return func(yield func(*storage.Entry) bool) {
+		for e := range all {
+			if indexed && (e.Key < from || !s.filter.Match(e)) || s.keep != nil && !s.keep(e) {
+				continue
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// event is the event as this selection sees it; false: not at all.
+func (s *selected) event(ev storage.Event) (storage.Event, bool) {
+	if s.keep == nil {
+		return ev, true
+	}
+	e := ev.New
+	if e == nil {
+		e = ev.Old
+	}
+	return ev, e == nil || s.keep(e)
+}
+
+// pairs is a head's labels as a labels.Labels.
+type pairs []storage.Pair
+
+func (p pairs) Lookup(key string) (string, bool) {
+	for i := range p {
+		if p[i].Key == key {
+			return p[i].Value, true
+		}
+	}
+	return "", false
+}
+
+func (p pairs) Has(key string) bool {
+	_, ok := p.Lookup(key)
+	return ok
+}
+
+func (p pairs) Get(key string) string {
+	v, _ := p.Lookup(key)
+	return v
+}
+
+var _ labels.Labels = pairs(nil)
+
+// listOptions are those of the request, whichever verb they came with.
+func listOptions(r *apimachinery.Request) metav1.ListOptions {
+	if o, ok := r.Options.(*metav1.ListOptions); ok && o != nil {
+		return *o
+	}
+	return metav1.ListOptions{}
+}

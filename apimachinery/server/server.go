@@ -1,0 +1,247 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/structural"
+	"github.com/bedplate/bedplate/storage"
+)
+
+// Server is an API server. Its methods may be called concurrently.
+type Server struct {
+	c       Config
+	guards  *storage.Table
+	intern  interner
+	types   structural.Types
+	flow    flow
+	metrics *metrics
+	docs    documents
+	specs   schemas
+
+	mu    sync.RWMutex
+	kinds map[*apimachinery.Resource]*kind
+
+	ran   atomic.Bool
+	ready chan struct{}
+	addr  atomic.Pointer[net.Addr]
+	life  context.Context // ends when Run begins to drain: watches end with it
+	end   context.CancelFunc
+}
+
+// New makes a server; it starts nothing.
+func New(c Config) (*Server, error) {
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("configure API server: %w", err)
+	}
+	s := &Server{
+		c: c.withDefaults(), kinds: map[*apimachinery.Resource]*kind{},
+		ready: make(chan struct{}),
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.flow.mostReads, s.flow.mostWrites = int64(s.c.Limits.Reads), int64(s.c.Limits.Writes)
+	var err error
+	if s.metrics, err = newMetrics(s.c.Registerer); err != nil {
+		return nil, fmt.Errorf("configure API server: register metrics: %w", err)
+	}
+	if s.guards, err = s.c.DB.Table(storage.Schema{Prefix: guardPrefix}); err != nil {
+		return nil, fmt.Errorf("configure API server: %w", err)
+	}
+	for _, res := range s.c.Registry.All() {
+		if _, err := s.kind(res); err != nil {
+			return nil, fmt.Errorf("configure API server: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// As returns the door for code in this process that acts as u. Authorization, admission and validation are the
+// same as over HTTPS.
+func (s *Server) As(u apimachinery.User) apimachinery.Doer { return door{s, u} }
+
+type door struct {
+	s *Server
+	u apimachinery.User
+}
+
+// Do implements apimachinery.Doer.
+func (d door) Do(ctx context.Context, r *apimachinery.Request) (*apimachinery.Response, error) {
+	own := *r
+	own.User, own.HTTP = d.u, nil
+	return d.s.serve(ctx, &own, &AuditEvent{User: d.u})
+}
+
+// Ready is closed once Run listens.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addr is where Run listens; nil before Ready.
+func (s *Server) Addr() net.Addr {
+	if a := s.addr.Load(); a != nil {
+		return *a
+	}
+	return nil
+}
+
+// Table returns the table behind a resource, for readers in this process that want its bytes. It is to be read
+// only: what is written past the server is not validated.
+func (s *Server) Table(name schema.GroupResource) (*storage.Table, bool) {
+	res, ok := s.c.Registry.Resource(name)
+	if !ok {
+		return nil, false
+	}
+	k, err := s.kind(res)
+	if err != nil || k.table == nil {
+		return nil, false
+	}
+	return k.table, true
+}
+
+// Object returns an entry of the table of a resource as an object of the view's Go type with its
+// resourceVersion, decoded once and shared: it must not be changed.
+func (s *Server) Object(gvr schema.GroupVersionResource, e *storage.Entry) (apimachinery.Object, error) {
+	v, err := s.view(gvr)
+	if err != nil {
+		return nil, err
+	}
+	return v.object(e)
+}
+
+// view finds what serves gvr; nil without an error if nothing does.
+func (s *Server) view(gvr schema.GroupVersionResource) (*view, error) {
+	f, ok := s.c.Registry.ForResource(gvr)
+	if !ok {
+		return nil, nil
+	}
+	k, err := s.kind(f.Resource)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range k.views {
+		if v.found.View == f.View {
+			return v, nil
+		}
+	}
+	return nil, nil
+}
+
+func (s *Server) kind(res *apimachinery.Resource) (*kind, error) {
+	s.mu.RLock()
+	k := s.kinds[res]
+	s.mu.RUnlock()
+	if k != nil {
+		return k, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.kinds[res]; k != nil {
+		return k, nil
+	}
+	s.prune()
+	k = newKind(res, &s.intern, &s.types, s.c.Now)
+	if err := k.open(s.c.DB); err != nil {
+		return nil, err
+	}
+	s.kinds[res] = k
+	return k, nil
+}
+
+// prune closes the tables of resources that have left the registry. The caller holds mu.
+func (s *Server) prune() {
+	for res, k := range s.kinds {
+		if now, ok := s.c.Registry.Resource(res.Name); ok && now == res {
+			continue
+		}
+		delete(s.kinds, res)
+		if k.table != nil {
+			s.c.DB.Drop(k.table)
+		}
+	}
+}
+
+// Run serves until ctx ends, then stops taking requests, ends watches, waits for the requests under way and
+// returns nil. A second Run is an error. The port is bound before Ready; if it is taken the error says so.
+func (s *Server) Run(ctx context.Context) error {
+	if s.ran.Swap(true) {
+		return errors.New("run API server: it ran already")
+	}
+	defer s.end()
+	l, err := s.listen()
+	if err != nil {
+		return fmt.Errorf("run API server: %w", err)
+	}
+	addr := l.Addr()
+	s.addr.Store(&addr)
+	h := s.httpServer()
+	background, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { s.sweep(background) })
+	wg.Go(func() { s.follow(background) })
+	defer wg.Wait()
+	defer cancel()
+
+	served := make(chan error, 1)
+	go func() { served <- s.serveListener(h, l) }()
+	close(s.ready)
+	select {
+	case err = <-served:
+		return fmt.Errorf("run API server: %w", err)
+	case <-ctx.Done():
+	}
+	s.end()
+	err = s.shutdown(h)
+	<-served
+	if err != nil {
+		return fmt.Errorf("stop API server: %w", err)
+	}
+	return nil
+}
+
+// shutdown waits for the requests under way, for as long as the limit says, and breaks what is left.
+func (s *Server) shutdown(h *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.c.Limits.Drain)
+	defer cancel()
+	err := h.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.c.Log.Warn("requests were cut off", "after", s.c.Limits.Drain)
+		return h.Close()
+	}
+	return err
+}
+
+// follow closes tables as resources leave the registry.
+func (s *Server) follow(ctx context.Context) {
+	for {
+		_, changed := s.c.Registry.Version()
+		s.mu.Lock()
+		s.prune()
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Server) listen() (net.Listener, error) {
+	if s.c.Listener != nil {
+		return s.c.Listener, nil
+	}
+	return net.Listen("tcp", s.c.Listen)
+}
+
+func (s *Server) now() time.Time { return s.c.Now() }
+
+func platform() string  { return runtime.GOOS + "/" + runtime.GOARCH }
+func goVersion() string { return runtime.Version() }

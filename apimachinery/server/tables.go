@@ -1,0 +1,67 @@
+package server
+
+import (
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"sigs.k8s.io/yaml"
+
+	"github.com/bedplate/bedplate/apimachinery/server/table"
+	"github.com/bedplate/bedplate/storage"
+)
+
+// tableOptions is how the client wants its table.
+func (c *call) tableOptions() (table.Options, error) {
+	o := table.Options{Version: c.form.As.Version, Include: c.form.Include}
+	errs := validation.ValidateTableOptions(&metav1.TableOptions{IncludeObject: o.Include})
+	return o, invalidOptions("TableOptions", errs)
+}
+
+// table renders entries as one table.
+func (c *call) table(entries []*storage.Entry, rev int64, meta listMeta) ([]byte, error) {
+	o, err := c.tableOptions()
+	if err != nil {
+		return nil, err
+	}
+	render, err := c.v.renderer()
+	if err != nil {
+		return nil, err
+	}
+	list := metav1.ListMeta{Continue: meta.Continue, RemainingItemCount: meta.Remaining}
+	if rev > 0 {
+		list.ResourceVersion = strconv.FormatInt(rev, 10)
+	}
+	out, err := render.AppendHead(make([]byte, 0, 1024+256*len(entries)), list, o)
+	if err != nil {
+		return nil, err
+	}
+	var scratch []byte
+	for i, e := range entries {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		if out, scratch, err = c.appendRow(out, scratch, render, e, e.Rev, o); err != nil {
+			return nil, err
+		}
+	}
+	return append(out, table.Tail+"\n"...), nil
+}
+
+// appendRow appends the row of an entry as of a revision. scratch is a buffer to use again.
+func (c *call) appendRow(dst, scratch []byte, render *table.Renderer, e *storage.Entry, rev int64, o table.Options) (out, again []byte, err error) {
+	obj, err := c.v.object(e)
+	if err != nil {
+		return dst, scratch, err
+	}
+	f, err := c.v.form(e)
+	if err != nil {
+		return dst, scratch, err
+	}
+	scratch = f.appendTo(scratch[:0], rev)
+	out, err = render.AppendRow(dst, obj, scratch, o)
+	return out, scratch, err
+}
+
+// toYAML converts the JSON of an answer.
+func toYAML(body []byte) ([]byte, error) { return yaml.JSONToYAML(body) }

@@ -1,0 +1,360 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kwatch "k8s.io/apimachinery/pkg/watch"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/server/table"
+	"github.com/bedplate/bedplate/apimachinery/wire"
+	"github.com/bedplate/bedplate/storage"
+)
+
+func (c *call) watch(ctx context.Context) (*apimachinery.Response, error) {
+	o := listOptions(c.r)
+	if err := invalidOptions("ListOptions", validateWatch(&o)); err != nil {
+		return nil, err
+	}
+	if c.form.Media != apimachinery.JSON {
+		return nil, genericError(406, "a watch is answered in application/json alone")
+	}
+	sel, err := c.selection(&o)
+	if err != nil {
+		return nil, err
+	}
+	w := &watchStream{c: c, selected: sel, options: o, initialEnd: o.SendInitialEvents != nil && *o.SendInitialEvents}
+	if c.form.As.Kind == wire.AsTable {
+		if w.table, err = c.tableOptions(); err != nil {
+			return nil, err
+		}
+		if w.render, err = c.v.renderer(); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.begin(ctx); err != nil {
+		return nil, err
+	}
+	c.s.metrics.watching(c.v, 1)
+	return &apimachinery.Response{Code: 200, ContentType: apimachinery.JSON, Stream: w}, nil
+}
+
+func validateWatch(o *metav1.ListOptions) field.ErrorList {
+	var errs field.ErrorList
+	match, path := o.ResourceVersionMatch, field.NewPath("resourceVersionMatch")
+	if o.SendInitialEvents != nil && match != metav1.ResourceVersionMatchNotOlderThan {
+		errs = append(errs, field.Forbidden(path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+	}
+	if match == "" {
+		return errs
+	}
+	if o.SendInitialEvents == nil {
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+	}
+	if match != metav1.ResourceVersionMatchNotOlderThan {
+		errs = append(errs, field.NotSupported(path, match, []string{string(metav1.ResourceVersionMatchNotOlderThan)}))
+	}
+	if o.Continue != "" {
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
+	}
+	return errs
+}
+
+// watchStream is a watch as bytes: one JSON document a line. One goroutine reads it; Close may come from any.
+type watchStream struct {
+	c       *call
+	options metav1.ListOptions
+	*selected
+	w *storage.Watcher
+
+	ctx    context.Context // ends with the request, Close, the time limit or the server's end
+	cancel context.CancelFunc
+	unlink func() bool // from the server's end
+	closed sync.Once
+	until  time.Time
+	tick   context.Context // ends when a bookmark is due
+	untick context.CancelFunc
+
+	initial    *storage.Snapshot // what is there already, as far as it has not been sent
+	from       string
+	initialEnd bool            // a bookmark ends the initial events
+	pending    []storage.Event // what the table has told and the buffer had no room for
+	told       int64
+	buf        []byte
+	off        int
+	err        error // what ends the stream once buf is sent
+
+	render  *table.Renderer // set for tables
+	table   table.Options
+	scratch []byte
+}
+
+// begin finds where the watch starts. An error of the storage becomes an event, as the answer is a stream.
+func (w *watchStream) begin(ctx context.Context) error {
+	o := &w.options
+	rev, err := parseVersion(o.ResourceVersion)
+	if err != nil {
+		return err
+	}
+	w.limit(ctx)
+	initial := o.ResourceVersion == "" || o.ResourceVersion == "0"
+	if o.SendInitialEvents != nil {
+		initial = *o.SendInitialEvents
+	}
+	since := rev
+	if initial || rev == 0 {
+		snap, err := w.c.k.table.Snapshot(ctx, atLeast(o.ResourceVersion, rev), false)
+		if err != nil {
+			w.unlink()
+			w.cancel()
+			return err
+		}
+		since = snap.Rev()
+		if initial {
+			w.initial = snap
+		}
+	}
+	w.told = since
+	if w.w, err = w.c.k.table.Watch(since, w.filter); err != nil {
+		w.fail(err)
+	}
+	return nil
+}
+
+// limit sets when the watch ends by itself and for whom.
+func (w *watchStream) limit(ctx context.Context) {
+	d := w.c.s.c.Limits.Watch
+	d += rand.N(d)
+	if t := w.options.TimeoutSeconds; t != nil && *t > 0 {
+		d = time.Duration(min(*t, 1<<31)) * time.Second
+	}
+	w.until = time.Now().Add(d)
+	w.ctx, w.cancel = context.WithDeadline(ctx, w.until)
+	w.unlink = context.AfterFunc(w.c.s.life, w.cancel)
+}
+
+// fail ends the stream with an ERROR event.
+func (w *watchStream) fail(err error) {
+	err = storageError(w.c.v.gr, "", err)
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		w.c.s.c.Log.Warn("watch ended in an error", "resource", w.c.v.gr.String(), "err", err)
+	}
+	body, encodeErr := apimachinery.Encode(wire.StatusOf(err))
+	if encodeErr == nil {
+		w.buf = append(w.buf, `{"type":"ERROR","object":`...)
+		w.buf = append(append(w.buf, body...), "}\n"...)
+	}
+	w.err = io.EOF
+}
+
+// next fills the buffer with at least one event, waiting for it.
+func (w *watchStream) next() error {
+	if w.off < len(w.buf) {
+		return nil
+	}
+	w.buf, w.off = w.buf[:0], 0
+	for len(w.buf) == 0 {
+		if w.err != nil {
+			return w.err
+		}
+		if w.ctx.Err() != nil {
+			return w.over()
+		}
+		switch {
+		case w.initial != nil:
+			w.sendInitial()
+		case len(w.pending) > 0:
+			w.send()
+		default:
+			w.wait()
+		}
+	}
+	return nil
+}
+
+// over ends the stream when its time is up; at the limit, a last bookmark says how far it came.
+func (w *watchStream) over() error {
+	w.err = io.EOF
+	if errors.Is(w.ctx.Err(), context.DeadlineExceeded) && w.options.AllowWatchBookmarks && w.w != nil {
+		if rev := w.w.Rev(); rev > w.told {
+			w.bookmark(rev, false)
+			return nil
+		}
+	}
+	return w.err
+}
+
+func (w *watchStream) sendInitial() {
+	for e := range w.entries(w.initial, w.from) {
+		w.event(kwatch.Added, e, e.Rev)
+		if w.from = e.Key + "\x00"; len(w.buf) >= w.c.s.c.Limits.Buffer || w.err != nil {
+			return
+		}
+	}
+	if w.initialEnd && w.options.AllowWatchBookmarks {
+		w.bookmark(w.initial.Rev(), true)
+	}
+	w.initial, w.from = nil, ""
+}
+
+// wait takes the next events of the table, or sends a bookmark when one is due.
+func (w *watchStream) wait() {
+	if w.tick == nil {
+		d := w.c.s.c.Limits.Bookmark
+		w.tick, w.untick = context.WithTimeout(w.ctx, d-d/10+rand.N(d/5+1))
+	}
+	events, err := w.w.Next(w.tick)
+	switch {
+	case err == nil:
+		w.pending = events
+	case w.tick.Err() != nil:
+		w.untick()
+		w.tick = nil
+		if rev := w.w.Rev(); w.ctx.Err() == nil && w.options.AllowWatchBookmarks && rev > w.told {
+			w.bookmark(rev, false)
+		}
+	case errors.Is(err, storage.ErrClosed):
+		w.err = io.EOF
+	default:
+		w.fail(err)
+	}
+}
+
+// send appends pending events until the buffer is full.
+func (w *watchStream) send() {
+	for len(w.pending) > 0 && w.err == nil && len(w.buf) < w.c.s.c.Limits.Buffer {
+		ev := w.pending[0]
+		w.pending = w.pending[1:]
+		e, typ := ev.New, kwatch.Modified
+		switch {
+		case ev.New == nil && ev.Old == nil:
+			continue
+		case ev.New == nil:
+			e, typ = ev.Old, kwatch.Deleted
+		case ev.Old == nil:
+			typ = kwatch.Added
+		}
+		if w.keep == nil || w.keep(e) {
+			w.event(typ, e, ev.Rev)
+			w.told = ev.Rev
+		}
+	}
+}
+
+// event appends one event. A deleted object carries the revision of its deletion.
+func (w *watchStream) event(typ kwatch.EventType, e *storage.Entry, rev int64) {
+	mark := len(w.buf)
+	w.buf = append(w.buf, `{"type":"`...)
+	w.buf = append(w.buf, typ...)
+	w.buf = append(w.buf, `","object":`...)
+	if err := w.object(e, rev); err != nil {
+		w.buf = w.buf[:mark]
+		w.fail(err)
+		return
+	}
+	w.buf = append(w.buf, "}\n"...)
+	w.c.s.metrics.watchEvent(w.c.v)
+}
+
+func (w *watchStream) object(e *storage.Entry, rev int64) error {
+	if w.render != nil {
+		return w.row(e, rev)
+	}
+	f, err := w.c.shape(e)
+	if err == nil {
+		w.buf = f.appendTo(w.buf, rev)
+	}
+	return err
+}
+
+// row appends a table of one row; only the first of a watch describes the columns.
+func (w *watchStream) row(e *storage.Entry, rev int64) (err error) {
+	meta := metav1.ListMeta{ResourceVersion: strconv.FormatInt(rev, 10)}
+	if w.buf, err = w.render.AppendHead(w.buf, meta, w.table); err != nil {
+		return err
+	}
+	w.table.NoHeaders = true
+	if w.buf, w.scratch, err = w.c.appendRow(w.buf, w.scratch, w.render, e, rev, w.table); err != nil {
+		return err
+	}
+	w.buf = append(w.buf, table.Tail...)
+	return nil
+}
+
+// bookmark appends an event that tells of progress alone, or of the end of the initial events.
+func (w *watchStream) bookmark(rev int64, initialEnd bool) {
+	gvk := w.c.v.gvk
+	switch w.c.form.As.Kind {
+	case wire.AsTable:
+		gvk = metav1.SchemeGroupVersion.WithKind(wire.AsTable)
+	case wire.AsMetadata, wire.AsMetadataList:
+		gvk = metav1.SchemeGroupVersion.WithKind(wire.AsMetadata)
+	}
+	b := append(w.buf, `{"type":"BOOKMARK","object":{"kind":"`...)
+	b = append(append(b, gvk.Kind...), `","apiVersion":"`...)
+	b = append(append(b, gvk.GroupVersion().String()...), `","metadata":{"resourceVersion":"`...)
+	b = append(strconv.AppendInt(b, rev, 10), '"')
+	if initialEnd {
+		b = append(b, `,"annotations":{"`+metav1.InitialEventsAnnotationKey+`":"true"}`...)
+	}
+	b = append(b, '}')
+	if w.render != nil {
+		b = append(b, `,"columnDefinitions":null,"rows":[]`...)
+	}
+	w.buf = append(b, "}}\n"...)
+	w.told = rev
+}
+
+// Read implements io.Reader.
+func (w *watchStream) Read(p []byte) (int, error) {
+	if err := w.next(); err != nil {
+		return 0, err
+	}
+	n := copy(p, w.buf[w.off:])
+	w.off += n
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo: whatever has happened meanwhile goes out in one write.
+func (w *watchStream) WriteTo(to io.Writer) (int64, error) {
+	total := int64(0)
+	for {
+		if err := w.next(); err == io.EOF {
+			return total, nil
+		} else if err != nil {
+			return total, err
+		}
+		n, err := to.Write(w.buf[w.off:])
+		total += int64(n)
+		w.off += n
+		if err != nil {
+			return total, err
+		}
+		if cap(w.buf) > 4*w.c.s.c.Limits.Buffer {
+			w.buf, w.off = nil, 0
+		}
+	}
+}
+
+// Close implements io.Closer.
+func (w *watchStream) Close() error {
+	w.closed.Do(func() {
+		w.unlink()
+		w.cancel()
+		if w.w != nil {
+			w.w.Close()
+		}
+		w.c.s.metrics.watching(w.c.v, -1)
+	})
+	return nil
+}

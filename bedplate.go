@@ -1,0 +1,150 @@
+package bedplate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/client"
+	"github.com/bedplate/bedplate/apimachinery/server"
+	"github.com/bedplate/bedplate/apimachinery/server/pki"
+	"github.com/bedplate/bedplate/storage"
+)
+
+// Config says what control plane to start. The zero value is one in memory, on a free port of 127.0.0.1.
+type Config struct {
+	// Dir is the folder of everything that outlives a restart: the store, the certificate authority. It is made
+	// if it is missing; one process may use it at a time. Empty: everything is kept in memory.
+	Dir string
+	// Backend is a store of your own, any etcd say (storage/etcd), to be used instead of the embedded one. The
+	// caller opens and closes it.
+	Backend storage.Backend
+	// Listen is where to serve HTTPS, "127.0.0.1:0" by default. Hosts are further names and addresses under
+	// which clients reach it, for its certificate.
+	Listen string
+	Hosts  []string
+	// Resources are kinds of your own, beside the built-in ones.
+	Resources []apimachinery.Resource
+	// Connectors serve what leads into nodes ("pods/log", "pods/exec"): see runtime/node.
+	Connectors map[string]server.Connector
+	// Log hears of everything worth a line. Nil: off.
+	Log *slog.Logger
+	// Registerer and Gatherer take the metrics and give them to /metrics. Nil: a registry of this control plane's own.
+	Registerer prometheus.Registerer
+	Gatherer   prometheus.Gatherer
+	// Stage is told of each stage of the start when it is done, with the time it took. Nil: off.
+	Stage func(name string, took time.Duration)
+}
+
+// ControlPlane is a running control plane. Its methods may be called concurrently.
+type ControlPlane struct {
+	c        Config
+	layers   *layers
+	registry *apimachinery.Registry
+	ca       *pki.Authority
+	db       *storage.DB
+	server   *server.Server
+
+	stopOnce sync.Once
+	stopErr  error
+	stopped  chan struct{}
+}
+
+// Start starts a control plane and returns when it is ready to serve. Whoever calls it must call Stop. The
+// context bounds the start alone. When an error is returned nothing is left running.
+func Start(ctx context.Context, c Config) (*ControlPlane, error) {
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("start control plane: %w", err)
+	}
+	p := &ControlPlane{c: c.withDefaults(), layers: newLayers(), stopped: make(chan struct{})}
+	if err := p.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), p.Stop())
+	}
+	return p, nil
+}
+
+func (c *Config) validate() error {
+	if c.Listen != "" {
+		if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+			return fmt.Errorf("listen address %q: %w: give host:port, as in 127.0.0.1:6443", c.Listen, err)
+		}
+	}
+	if c.Dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Registerer == nil && c.Gatherer == nil {
+		own := prometheus.NewRegistry()
+		c.Registerer, c.Gatherer = own, own
+	}
+	if c.Stage == nil {
+		c.Stage = func(string, time.Duration) {}
+	}
+	return c
+}
+
+// dir is a folder inside the data folder, "" if there is none.
+func (c *Config) dir(name string) string {
+	if c.Dir == "" {
+		return ""
+	}
+	return filepath.Join(c.Dir, name)
+}
+
+// URL is where the API is served.
+func (p *ControlPlane) URL() string { return "https://" + p.server.Addr().String() }
+
+// CA is the certificate of the control plane's own authority, in PEM.
+func (p *ControlPlane) CA() []byte { return p.ca.CertificatePEM() }
+
+// Kubeconfig returns a kubeconfig with a client certificate of a year for a user of some groups. An
+// administrator is a member of the group system:masters.
+func (p *ControlPlane) Kubeconfig(user string, groups ...string) ([]byte, error) {
+	return p.ca.Kubeconfig(p.URL(), user, groups...)
+}
+
+// As returns the door for code in this process that acts as a user.
+func (p *ControlPlane) As(u apimachinery.User) apimachinery.Doer { return p.server.As(u) }
+
+// Client returns a client in this process, as an administrator.
+func (p *ControlPlane) Client() *client.Client {
+	return client.New(p.As(apimachinery.User{Name: "system:admin", Groups: []string{"system:masters", "system:authenticated"}}), p.registry)
+}
+
+// Registry is the set of kinds that are served. Kinds may be added while the control plane runs.
+func (p *ControlPlane) Registry() *apimachinery.Registry { return p.registry }
+
+// Done is closed when the control plane has stopped, or a part of it has failed.
+func (p *ControlPlane) Done() <-chan struct{} { return p.layers.failed }
+
+// Stop ends everything that Start began, and returns when it has ended: with nil, or with what went wrong
+// while it ran or while it stopped. Further calls return the same.
+func (p *ControlPlane) Stop() error {
+	p.stopOnce.Do(func() {
+		p.stopErr = p.layers.stop()
+		close(p.stopped)
+	})
+	<-p.stopped
+	return p.stopErr
+}

@@ -1,0 +1,18 @@
+// Package storage is a watchable store of bytes over any etcd v3, or in memory.
+//
+// A [Backend] is the little that an etcd must offer: read a range at one revision, commit a transaction,
+// watch, and name the current revision. Everything else derives from it. A [DB] holds one backend and
+// keeps one watch on it, however many tables there are. A [Table] is one kind of thing under one key
+// prefix: its objects are cached as the exact bytes that are stored, loaded when first asked for. What
+// readers get is immutable and shared: an [Entry] is one object at one revision, a [Snapshot] the whole
+// table at one revision, an [Event] one change. [Store] is a thin typed layer over a table for those who
+// want Go values instead of bytes.
+//
+// The revision of every cache is the revision of the DB, so that snapshots of two tables at the same
+// revision agree. A consistent read asks the backend for its revision, together with all others that ask
+// at that moment, and waits until the cache has seen it. Writes go straight to the backend and may carry
+// conditions on any other key, compared in the same transaction.
+//
+// Storage knows nothing of what the bytes mean. A [Schema]'s hook reads a [Head] from each stored object,
+// once; filters and indexes read the head alone.
+package storage

@@ -1,0 +1,217 @@
+package storage
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// Watcher hands out the changes of a table, each once, in order. One goroutine calls Next; Rev and Close
+// may be called from anywhere.
+type Watcher struct {
+	t      *Table
+	f      Filter
+	since  int64
+	once   sync.Once
+	closed chan struct{}
+
+	placed atomic.Bool   // the cursor is set
+	cursor atomic.Uint64 // the number of the next event to look at
+	rev    atomic.Int64  // everything up to and including it has been handed out
+	told   int64         // the revision of the last bookmark or event
+	ended  bool          // Next returned its last error
+}
+
+// Watch returns a watcher of the changes after revision since; 0: after the revision the cache is at now.
+// A revision that has not happened yet is waited for. Events that are not handed out stay in the table's
+// window; a watcher costs a cursor, however slow it is.
+//
+// It returns a *TooOldError, with the oldest revision possible, when since lies before the window, and
+// ErrClosed. If the table is not loaded yet, loading begins and these errors come from the first Next.
+func (t *Table) Watch(since int64, f Filter) (*Watcher, error) {
+	w := &Watcher{t: t, f: f, since: since, closed: make(chan struct{})}
+	if since == 0 {
+		w.since = max(t.Rev(), t.db.applied.Load())
+	}
+	w.rev.Store(w.since)
+	if t.isGone() {
+		return nil, &tableError{"watch", t.schema.Prefix, ErrClosed}
+	}
+	var err error
+	if st := t.state.Load(); st != nil {
+		err = w.place(st)
+	} else {
+		err = t.want()
+	}
+	if err != nil {
+		return nil, &tableError{"watch", t.schema.Prefix, err}
+	}
+	return w, nil
+}
+
+// place sets the cursor to the first event to hand out.
+func (w *Watcher) place(st *state) error {
+	if w.since == 0 { // asked before the first revision was known
+		w.since = st.start
+	}
+	if w.since < st.start {
+		return &TooOldError{Rev: w.since, Oldest: st.start}
+	}
+	w.cursor.Store(st.after(w.since))
+	w.rev.Store(w.since)
+	w.told = w.since
+	w.placed.Store(true)
+	return nil
+}
+
+// Next returns the next events, at least one, waiting for it; all of one revision come together. The slice
+// and the events are shared: read only. When ctx ends, its error is returned and Next may be called again.
+//
+// A watcher that the window has left behind gets a *TooOldError, once; afterwards, and after Close, Drop or
+// the end of Run, Next returns ErrClosed.
+func (w *Watcher) Next(ctx context.Context) ([]Event, error) {
+	evs, err := w.next(ctx)
+	if err != nil {
+		return nil, &tableError{"watch", w.t.schema.Prefix, err}
+	}
+	return evs, nil
+}
+
+func (w *Watcher) next(ctx context.Context) ([]Event, error) {
+	for {
+		if w.ended || w.isClosed() {
+			return nil, ErrClosed
+		}
+		st := w.t.state.Load()
+		evs, err := w.look(st)
+		if err != nil {
+			w.ended = true
+		}
+		if err != nil || len(evs) > 0 {
+			return evs, err
+		}
+		if err := w.wait(ctx, st); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (w *Watcher) isClosed() bool {
+	select {
+	case <-w.closed:
+		return true
+	default:
+		return w.t.isGone()
+	}
+}
+
+// look returns what there is to hand out in a state, without waiting.
+func (w *Watcher) look(st *state) ([]Event, error) {
+	if st == nil {
+		return nil, nil
+	}
+	if !w.placed.Load() {
+		if err := w.place(st); err != nil {
+			return nil, err
+		}
+	}
+	evs, err := w.take(st)
+	if err != nil || len(evs) > 0 || !w.f.Bookmarks {
+		return evs, err
+	}
+	if rev := w.Rev(); rev > w.told {
+		w.told = rev
+		w.rev.Store(rev)
+		return []Event{{Rev: rev}}, nil
+	}
+	return nil, nil
+}
+
+// take moves the cursor on to events that the filter selects, or to the end.
+func (w *Watcher) take(st *state) ([]Event, error) {
+	for {
+		cursor := w.cursor.Load()
+		if cursor < st.first() {
+			return nil, &TooOldError{Oldest: st.start}
+		}
+		evs := st.from(cursor)
+		if len(evs) == 0 {
+			return nil, nil
+		}
+		last := evs[len(evs)-1].Rev
+		selected := w.selectFrom(evs)
+		w.rev.Store(max(last, w.since))
+		w.cursor.Store(cursor + uint64(len(evs)))
+		if len(selected) > 0 {
+			w.told = max(last, w.told)
+			return selected, nil
+		}
+	}
+}
+
+func (w *Watcher) selectFrom(evs []Event) []Event {
+	for len(evs) > 0 && evs[0].Rev <= w.since { // since had not happened yet
+		evs = evs[1:]
+	}
+	if w.f.all() {
+		return evs
+	}
+	var selected []Event
+	for _, ev := range evs {
+		if ev, ok := w.f.event(ev); ok {
+			selected = append(selected, ev)
+		}
+	}
+	return selected
+}
+
+// event is what the filter makes of an event: one that moves an object in adds it, one that moves it out
+// deletes it.
+func (f *Filter) event(ev Event) (Event, bool) {
+	if !f.Match(ev.Old) {
+		ev.Old = nil
+	}
+	if !f.Match(ev.New) {
+		ev.New = nil
+	}
+	return ev, ev.Old != nil || ev.New != nil
+}
+
+// wait returns when there may be something new since st.
+func (w *Watcher) wait(ctx context.Context, st *state) error {
+	changed := w.t.changed.wait()
+	var moved <-chan struct{}
+	if w.f.Bookmarks && st != nil {
+		moved = w.t.db.moved.wait()
+		if w.Rev() > w.told {
+			return nil
+		}
+	}
+	if w.t.state.Load() != st {
+		return nil
+	}
+	select {
+	case <-changed:
+	case <-moved:
+	case <-w.closed:
+	case <-w.t.gone:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// Rev is the revision up to which everything selected has been handed out: where a watcher that takes over
+// goes on, and what a bookmark says. It moves with the DB even when the table does not change.
+func (w *Watcher) Rev() int64 {
+	applied := w.t.db.applied.Load() // before the state, which then holds all of it
+	st := w.t.state.Load()
+	rev := w.rev.Load()
+	if st == nil || !w.placed.Load() || w.cursor.Load() < st.end {
+		return rev
+	}
+	return max(rev, applied)
+}
+
+// Close ends the watcher. Closing twice does nothing.
+func (w *Watcher) Close() { w.once.Do(func() { close(w.closed) }) }
