@@ -2,13 +2,18 @@ package bedplate
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
 	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
+	rbackinds "github.com/bedplate/bedplate/apimachinery/kinds/rbac"
 	"github.com/bedplate/bedplate/apimachinery/server"
+	"github.com/bedplate/bedplate/apimachinery/server/nodeproxy"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/storage"
 	"github.com/bedplate/bedplate/storage/etcd/embedded"
@@ -24,6 +29,7 @@ func (p *ControlPlane) start(ctx context.Context) error {
 		{"store", p.startStore},
 		{"certificates", p.startCA},
 		{"API server", p.startServer},
+		{"policy", p.startPolicy},
 	} {
 		begin := time.Now()
 		if err := stage.do(ctx); err != nil {
@@ -66,19 +72,21 @@ func (p *ControlPlane) startCA(context.Context) (err error) {
 
 // kinds are all that this control plane serves.
 func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
-	r, err := apimachinery.NewRegistry(core.Resources()...)
-	if err != nil {
-		return nil, err
-	}
-	for _, more := range [][]apimachinery.Resource{coordination.Resources(), p.c.Resources} {
-		if err := r.Add(more...); err != nil {
-			return nil, err
+	all := core.Resources()
+	for i := range all {
+		if all[i].Name.Resource == "serviceaccounts" {
+			p.security.issuer.Serve(&all[i])
 		}
 	}
-	return r, nil
+	all = slices.Concat(all, apps.Resources(), coordination.Resources(), rbackinds.Resources(),
+		server.ReviewResources(p.security.tokens, p.security.authorizer), p.c.Resources)
+	return apimachinery.NewRegistry(all...)
 }
 
 func (p *ControlPlane) startServer(ctx context.Context) (err error) {
+	if p.security, err = p.newSecurity(); err != nil {
+		return err
+	}
 	if p.registry, err = p.kinds(); err != nil {
 		return err
 	}
@@ -86,16 +94,50 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	tls, err := p.ca.ServerTLS(append([]string{host, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "127.0.0.1"}, p.c.Hosts...)...)
+	hosts := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "127.0.0.1", host}
+	slices.Sort(hosts)
+	tls, err := p.ca.ServerTLS(slices.Concat(slices.Compact(hosts), p.c.Hosts)...)
+	if err != nil {
+		return err
+	}
+	connectors, err := p.connectors()
 	if err != nil {
 		return err
 	}
 	p.server, err = server.New(server.Config{
-		Registry: p.registry, DB: p.db, Listen: p.c.Listen, TLS: tls, Connectors: p.c.Connectors,
+		Registry: p.registry, DB: p.db, Listen: p.c.Listen, TLS: tls, Connectors: connectors,
+		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: p.security.admission,
 		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer,
 	})
 	if err != nil {
 		return err
 	}
+	p.security.lookup.server = p.server
 	return p.layers.start(ctx, "API server", p.server.Run, p.server.Ready())
+}
+
+// apiServerUser is the identity under which the API server speaks to nodes.
+const apiServerUser = "kube-apiserver-kubelet-client"
+
+// connectors lead into nodes, unless the caller's own do.
+func (p *ControlPlane) connectors() (map[string]server.Connector, error) {
+	tls, err := p.ca.ClientTLS(apiServerUser)
+	if err != nil {
+		return nil, err
+	}
+	all, err := nodeproxy.Connectors(nodeproxy.Config{Node: p.security.lookup.Node, TLS: tls})
+	maps.Copy(all, p.c.Connectors)
+	return all, err
+}
+
+// startPolicy brings in what every cluster has, and waits until the authorizer knows it.
+func (p *ControlPlane) startPolicy(ctx context.Context) error {
+	run, synced, err := p.security.follow(p)
+	if err != nil {
+		return err
+	}
+	if err := p.layers.start(ctx, "policy", run, synced); err != nil {
+		return err
+	}
+	return p.bootstrap(ctx)
 }

@@ -34,7 +34,11 @@ type Config struct {
 	Hosts  []string
 	// Resources are kinds of your own, beside the built-in ones.
 	Resources []apimachinery.Resource
-	// Connectors serve what leads into nodes ("pods/log", "pods/exec"): see runtime/node.
+	// Admission are plugins of your own, asked after the built-in ones.
+	Admission []apimachinery.Plugin
+	// Tokens are static bearer tokens and who shows them.
+	Tokens map[string]apimachinery.User
+	// Connectors serve subresources that are connections, beside those that lead into nodes.
 	Connectors map[string]server.Connector
 	// Log hears of everything worth a line. Nil: off.
 	Log *slog.Logger
@@ -52,6 +56,7 @@ type ControlPlane struct {
 	registry *apimachinery.Registry
 	ca       *pki.Authority
 	db       *storage.DB
+	security *security
 	server   *server.Server
 
 	stopOnce sync.Once

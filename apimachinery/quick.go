@@ -81,7 +81,7 @@ func merge(dst, doc []byte, changes map[string]any) ([]byte, error) {
 	}
 	open := len(dst)
 	dst = append(dst, '{')
-	d := jsontext.NewDecoder(bytes.NewReader(doc), jsontext.AllowDuplicateNames(true))
+	d := jsontext.NewDecoder(bytes.NewBuffer(doc), jsontext.AllowDuplicateNames(true))
 	if len(doc) > 0 && d.PeekKind() == '{' {
 		if _, err := d.ReadToken(); err != nil {
 			return dst, err

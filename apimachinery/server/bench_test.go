@@ -242,3 +242,32 @@ func BenchmarkWatch(b *testing.B) {
 }
 
 func intOrString(n int) intstr.IntOrString { return intstr.FromInt32(int32(n)) }
+
+// BenchmarkFloor is what the parts of a create cost that nobody can leave out: read the pod, write it.
+func BenchmarkFloor(b *testing.B) {
+	raw, err := json.Marshal(pod("x"))
+	require.NoError(b, err)
+	b.Run("decode", func(b *testing.B) {
+		measured(b, 1, func(int) {
+			if err := apimachinery.DecodeLoose(raw, &corev1.Pod{}); err != nil {
+				b.Error(err)
+			}
+		})
+	})
+	q := apimachinery.NewQuickDecoder()
+	b.Run("decode quick", func(b *testing.B) {
+		measured(b, 1, func(int) {
+			if _, err := q.Decode(raw, &corev1.Pod{}); err != nil {
+				b.Error(err)
+			}
+		})
+	})
+	p := pod("x")
+	b.Run("encode", func(b *testing.B) {
+		measured(b, 1, func(int) {
+			if _, err := apimachinery.Encode(p); err != nil {
+				b.Error(err)
+			}
+		})
+	})
+}

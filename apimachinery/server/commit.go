@@ -44,6 +44,7 @@ func (c *call) commit(ctx context.Context, w storage.Write, new, old apimachiner
 		rev, err := c.s.c.DB.Commit(ctx, writes...)
 		switch {
 		case err == nil:
+			c.k.wrote(rev)
 			return rev, nil
 		case isConflictAt(err, c.k.table.Abs(w.Key)):
 			return 0, errMoved

@@ -102,18 +102,19 @@ func (c *call) insert(ctx context.Context, hub apimachinery.Object, p part, acco
 // put stores a new object under its name.
 func (c *call) put(ctx context.Context, hub apimachinery.Object) (*storage.Entry, error) {
 	key := c.k.key(hub.GetNamespace(), hub.GetName())
-	raw, err := c.k.storage().encode(hub)
+	e, err := c.k.seal(key, hub)
 	if err != nil {
 		return nil, err
 	}
-	rev, err := c.commit(ctx, storage.Write{Table: c.k.table, Key: key, Value: raw}, hub, nil)
+	rev, err := c.commit(ctx, storage.Write{Table: c.k.table, Key: key, Value: e.Raw}, hub, nil)
 	if errors.Is(err, errMoved) {
 		return nil, c.alreadyExists(ctx, key, hub.GetName())
 	}
 	if err != nil {
 		return nil, err
 	}
-	return c.k.entry(key, raw, rev, rev)
+	e.Rev, e.Created = rev, rev
+	return e, nil
 }
 
 func (c *call) alreadyExists(ctx context.Context, key, name string) error {

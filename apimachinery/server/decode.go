@@ -75,13 +75,10 @@ func unsupportedMedia(got string, want ...string) error {
 }
 
 // decode reads JSON into an object of the given kind, and does with unknown fields what the request wants.
-func (c *call) decode(body []byte, strict []error, gvk schema.GroupVersionKind, into any) error {
-	more, err := decodeStrict(body, into)
-	meta, metaErr := apimachinery.TypeMetaOf(body)
-	if metaErr == nil {
-		if err := checkKind(meta, gvk); err != nil {
-			return err
-		}
+func (c *call) decode(body []byte, strict []error, gvk schema.GroupVersionKind, into apimachinery.Object) error {
+	more, err := c.s.quick.Decode(body, into)
+	if kindErr := checkKind(kindOf(body, into, err), gvk); kindErr != nil {
+		return kindErr
 	}
 	if err != nil {
 		return undecodable(gvk, err)
@@ -100,6 +97,16 @@ func (c *call) decode(body []byte, strict []error, gvk schema.GroupVersionKind, 
 		}
 	}
 	return nil
+}
+
+// kindOf is what the body says that it is, even if it could not be decoded whole.
+func kindOf(body []byte, decoded apimachinery.Object, err error) metav1.TypeMeta {
+	if err != nil {
+		m, _ := apimachinery.TypeMetaOf(body) // nothing is as good as what it says
+		return m
+	}
+	version, kind := decoded.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
+	return metav1.TypeMeta{APIVersion: version, Kind: kind}
 }
 
 func joined(errs []error) error {
@@ -144,6 +151,3 @@ func (c *call) defaults(hub apimachinery.Object) {
 		c.k.res.Default(hub)
 	}
 }
-
-// decodeStrict is apimachinery.Decode.
-func decodeStrict(body []byte, into any) ([]error, error) { return apimachinery.Decode(body, into) }

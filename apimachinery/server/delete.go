@@ -57,11 +57,11 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 
 // remove deletes an object, or begins to. gone says that it has gone; e is then its last state.
 func (c *call) remove(ctx context.Context, key, name string, o *metav1.DeleteOptions) (e *storage.Entry, gone bool, err error) {
-	min := storage.Cached
+	min := c.k.recent()
 	for range c.s.c.Limits.Attempts {
 		old, err := c.k.table.Get(ctx, key, min)
 		if err != nil {
-			if min == storage.Cached && ctx.Err() == nil {
+			if min != 0 && ctx.Err() == nil {
 				min = 0
 				continue
 			}
@@ -71,7 +71,7 @@ func (c *call) remove(ctx context.Context, key, name string, o *metav1.DeleteOpt
 		if err == nil && e != old || err == nil && gone {
 			return e, gone, nil
 		}
-		if !errors.Is(err, errMoved) && (min != storage.Cached || c.isNewest(ctx, old)) {
+		if !errors.Is(err, errMoved) && (min == 0 || c.isNewest(ctx, old)) {
 			return e, gone, err
 		}
 		min = 0
@@ -108,19 +108,19 @@ func (c *call) tryRemove(ctx context.Context, old *storage.Entry, name string, o
 		}
 		return &storage.Entry{Key: old.Key, Rev: rev, Created: old.Created, Raw: old.Raw, Head: old.Head}, true, nil
 	}
-	raw, err := c.k.storage().encode(hub)
+	e, err := c.k.seal(old.Key, hub)
 	if err != nil {
 		return nil, false, err
 	}
-	if bytes.Equal(raw, old.Raw) {
+	if bytes.Equal(e.Raw, old.Raw) {
 		return old, false, nil
 	}
-	rev, err := c.commit(ctx, storage.Write{Table: c.k.table, Key: old.Key, Value: raw, At: old.Rev}, hub, oldHub)
+	rev, err := c.commit(ctx, storage.Write{Table: c.k.table, Key: old.Key, Value: e.Raw, At: old.Rev}, hub, oldHub)
 	if err != nil {
 		return nil, false, err
 	}
-	e, err := c.k.entry(old.Key, raw, rev, old.Created)
-	return e, false, err
+	e.Rev, e.Created = rev, old.Created
+	return e, false, nil
 }
 
 func (c *call) checkPreconditions(p *metav1.Preconditions, name string, e *storage.Entry) error {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +26,10 @@ type kind struct {
 	views []*view
 	scan  *scanner
 	index []indexed
+	quick *apimachinery.QuickDecoder
+	// written is the newest revision that this server has written to the table: what is changed next is read no
+	// older than that, so that one's own writes are no conflicts.
+	written atomic.Int64
 }
 
 // indexed is one declared field as the table's index has it.
@@ -47,8 +52,8 @@ type view struct {
 	resets   func() map[string]managedfields.Set
 }
 
-func newKind(res *apimachinery.Resource, in *interner, types *structural.Types, now func() time.Time) *kind {
-	k := &kind{res: res}
+func (s *Server) newKind(res *apimachinery.Resource) *kind {
+	k := &kind{res: res, quick: s.quick}
 	var paths []string
 	slot := func(path string) int {
 		at := slices.Index(paths, path)
@@ -59,7 +64,7 @@ func newKind(res *apimachinery.Resource, in *interner, types *structural.Types, 
 		return at
 	}
 	for i := range res.Views {
-		v := k.newView(&res.Views[i], uint32(i+1), types, now)
+		v := k.newView(&res.Views[i], uint32(i+1), &s.types, s.c.Now)
 		for _, f := range res.Views[i].Fields {
 			v.fields[f.Name] = k.indexOf(f, slot)
 		}
@@ -69,7 +74,7 @@ func newKind(res *apimachinery.Resource, in *interner, types *structural.Types, 
 		slot(createdAt)
 		k.index = append(k.index, indexed{name: createdAt, slots: []int{slices.Index(paths, createdAt)}})
 	}
-	k.scan = newScanner(paths, in)
+	k.scan = newScanner(paths, &s.intern)
 	return k
 }
 
@@ -127,6 +132,10 @@ func (k *kind) head(raw []byte) (storage.Head, error) {
 	if err != nil {
 		return storage.Head{}, err
 	}
+	return k.headOf(sc)
+}
+
+func (k *kind) headOf(sc *scanned) (storage.Head, error) {
 	if sc.hasRevision {
 		return storage.Head{}, fmt.Errorf("the stored %s names a resourceVersion of its own", k.res.Name)
 	}
@@ -294,7 +303,7 @@ func (v *view) object(e *storage.Entry) (apimachinery.Object, error) {
 func (k *kind) decodeHub(raw []byte, encoding uint32) (apimachinery.Object, error) {
 	v := k.views[encoding-1]
 	o := v.found.New()
-	if err := apimachinery.DecodeLoose(raw, o); err != nil {
+	if err := k.quick.DecodeLoose(raw, o); err != nil {
 		return nil, fmt.Errorf("decode stored %s: %w", k.res.Name, err)
 	}
 	hub, err := v.toHub(o)
@@ -352,13 +361,52 @@ func (v *view) encode(hub apimachinery.Object) ([]byte, error) {
 	return apimachinery.Encode(o)
 }
 
-// entry makes what storage would make of bytes just written.
-func (k *kind) entry(key string, raw []byte, rev, created int64) (*storage.Entry, error) {
-	h, err := k.head(raw)
+// seal encodes a hub object, which it changes, as it is stored, and makes of it the entry that storage will make.
+func (k *kind) seal(key string, hub apimachinery.Object) (*storage.Entry, error) {
+	managed := hub.GetManagedFields()
+	hub.SetManagedFields(nil)
+	raw, err := k.storage().encode(hub)
+	hub.SetManagedFields(managed)
 	if err != nil {
 		return nil, err
 	}
-	return &storage.Entry{Key: key, Rev: rev, Created: created, Raw: raw, Head: h}, nil
+	sc, err := k.scan.scan(raw)
+	if err != nil {
+		return nil, err
+	}
+	e := &storage.Entry{Key: key, Raw: raw}
+	if e.Head, err = k.headOf(sc); err != nil || len(managed) == 0 {
+		return e, err
+	}
+	e.Raw = make([]byte, 0, len(raw)+managedSize(managed))
+	e.Raw = append(e.Raw, raw[:sc.metaEnd]...)
+	if sc.metaEnd > sc.metaFrom+1 {
+		e.Raw = append(e.Raw, ',')
+	}
+	e.Raw = append(e.Raw, `"managedFields":`...)
+	if e.Raw, err = appendManaged(e.Raw, managed); err != nil {
+		return nil, err
+	}
+	e.Raw = append(e.Raw, raw[sc.metaEnd:]...)
+	return e, nil
+}
+
+// wrote notes a revision of the table that this server made.
+func (k *kind) wrote(rev int64) {
+	for {
+		before := k.written.Load()
+		if rev <= before || k.written.CompareAndSwap(before, rev) {
+			return
+		}
+	}
+}
+
+// recent is the minimum revision for the first try of a change.
+func (k *kind) recent() int64 {
+	if rev := k.written.Load(); rev > 0 {
+		return rev
+	}
+	return storage.Cached
 }
 
 // storage is the view that is stored.

@@ -171,12 +171,10 @@ func patchError(err error) error {
 }
 
 // decodePatched reads what a patch made of an object. What can't be read is the patch's fault.
-func (c *call) decodePatched(raw []byte, strict []error, gvk schema.GroupVersionKind, into any) error {
-	more, err := decodeStrict(raw, into)
+func (c *call) decodePatched(raw []byte, strict []error, gvk schema.GroupVersionKind, into apimachinery.Object) error {
+	more, err := c.s.quick.Decode(raw, into)
 	if err == nil {
-		if m, metaErr := apimachinery.TypeMetaOf(raw); metaErr == nil {
-			err = checkKind(m, gvk)
-		}
+		err = checkKind(kindOf(raw, into, nil), gvk)
 	}
 	if err == nil {
 		strict = append(strict, more...)

@@ -24,6 +24,7 @@ type Server struct {
 	guards  *storage.Table
 	intern  interner
 	types   structural.Types
+	quick   *apimachinery.QuickDecoder
 	flow    flow
 	metrics *metrics
 	docs    documents
@@ -46,7 +47,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c.withDefaults(), kinds: map[*apimachinery.Resource]*kind{},
-		ready: make(chan struct{}),
+		ready: make(chan struct{}), quick: apimachinery.NewQuickDecoder(),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.flow.mostReads, s.flow.mostWrites = int64(s.c.Limits.Reads), int64(s.c.Limits.Writes)
@@ -147,7 +148,7 @@ func (s *Server) kind(res *apimachinery.Resource) (*kind, error) {
 		return k, nil
 	}
 	s.prune()
-	k = newKind(res, &s.intern, &s.types, s.c.Now)
+	k = s.newKind(res)
 	if err := k.open(s.c.DB); err != nil {
 		return nil, err
 	}

@@ -195,11 +195,11 @@ var errMoved = errors.New("the object was written meanwhile")
 // the store refuses the write, and whatever else goes wrong is looked at again with the newest state. missing,
 // where not nil, is what to do if there is no object.
 func (c *call) modify(ctx context.Context, p part, do edit, missing func(context.Context) (*storage.Entry, error)) (e *storage.Entry, created bool, err error) {
-	min := storage.Cached
+	min := c.k.recent()
 	for range c.s.c.Limits.Attempts {
 		old, err := c.k.table.Get(ctx, c.key(), min)
 		if err != nil {
-			if min == storage.Cached && ctx.Err() == nil {
+			if min != 0 && ctx.Err() == nil {
 				min = 0
 				continue
 			}
@@ -216,7 +216,7 @@ func (c *call) modify(ctx context.Context, p part, do edit, missing func(context
 			return e, false, nil
 		}
 		if !errors.Is(err, errMoved) {
-			if min != storage.Cached || c.isNewest(ctx, old) {
+			if min == 0 || c.isNewest(ctx, old) {
 				return e, false, err
 			}
 		}
@@ -298,14 +298,14 @@ func (c *call) invalid(name string, errs field.ErrorList) error {
 // store commits the new state of an object, or its deletion if that is what it was waiting for.
 func (c *call) store(ctx context.Context, hub apimachinery.Object, old *storage.Entry, oldHub apimachinery.Object) (*storage.Entry, error) {
 	ends := c.endsWith(hub, oldHub)
-	raw, err := c.k.storage().encode(hub)
+	e, err := c.k.seal(old.Key, hub)
 	if err != nil {
 		return nil, err
 	}
-	if !ends && bytes.Equal(raw, old.Raw) {
+	if !ends && bytes.Equal(e.Raw, old.Raw) {
 		return old, nil
 	}
-	w := storage.Write{Table: c.k.table, Key: old.Key, Value: raw, At: old.Rev}
+	w := storage.Write{Table: c.k.table, Key: old.Key, Value: e.Raw, At: old.Rev}
 	guarded := hub
 	if ends {
 		w.Value, guarded = nil, nil
@@ -314,7 +314,8 @@ func (c *call) store(ctx context.Context, hub apimachinery.Object, old *storage.
 	if err != nil {
 		return nil, err
 	}
-	return c.k.entry(old.Key, raw, rev, old.Created)
+	e.Rev, e.Created = rev, old.Created
+	return e, nil
 }
 
 // endsWith says whether an update lets an object go that was only waiting for its finalizers.
