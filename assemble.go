@@ -30,6 +30,8 @@ func (p *ControlPlane) start(ctx context.Context) error {
 		{"certificates", p.startCA},
 		{"API server", p.startServer},
 		{"policy", p.startPolicy},
+		{"controllers", p.startControllers},
+		{"scheduler", p.startScheduler},
 	} {
 		begin := time.Now()
 		if err := stage.do(ctx); err != nil {

@@ -80,5 +80,7 @@ func (ws *workspace) decode(f *metav1.FieldsV1, t *structural.Type) (nodes []nod
 // encode writes FieldsV1.
 func (ws *workspace) encode(nodes []node) *metav1.FieldsV1 {
 	ws.out = encode(ws.out[:0], nodes)
-	return metav1.NewFieldsV1(string(ws.out))
+	f := &metav1.FieldsV1{}
+	f.SetRawBytes(ws.out) // copies
+	return f
 }

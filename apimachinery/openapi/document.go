@@ -16,7 +16,7 @@ import (
 type Resource struct {
 	schema.GroupVersionKind          // of the objects
 	Plural                  string   // "deployments"
-	Namespaced              bool     //
+	Namespaced              bool     // false: the resource belongs to the cluster
 	Sample                  any      // a pointer to the Go type of the kind in this version
 	Verbs                   []string // get, list, watch, create, update, patch, delete, deletecollection
 	PatchTypes              []string // media types of patches; nil: all four, strategic merge included

@@ -49,7 +49,7 @@ func (c *call) mutate(ctx context.Context, a *apimachinery.Admission) error {
 		if p.Mutate == nil {
 			continue
 		}
-		if err := c.judged(p.Mutate.Mutate(ctx, a)); err != nil {
+		if err := c.judged(a, p.Mutate.Mutate(ctx, a)); err != nil {
 			c.s.metrics.refused(p.Name, a.Operation)
 			return err
 		}
@@ -62,7 +62,7 @@ func (c *call) validateAdmission(ctx context.Context, a *apimachinery.Admission)
 		if p.Validate == nil {
 			continue
 		}
-		if err := c.judged(p.Validate.Validate(ctx, a)); err != nil {
+		if err := c.judged(a, p.Validate.Validate(ctx, a)); err != nil {
 			c.s.metrics.refused(p.Name, a.Operation)
 			return err
 		}
@@ -71,12 +71,12 @@ func (c *call) validateAdmission(ctx context.Context, a *apimachinery.Admission)
 }
 
 // judged is a plugin's error as the client gets it.
-func (c *call) judged(err error) error {
+func (c *call) judged(a *apimachinery.Admission, err error) error {
 	var status apierrors.APIStatus
 	if err == nil || errors.As(err, &status) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return apierrors.NewForbidden(c.v.gr, c.r.Name, err)
+	return apierrors.NewForbidden(c.v.gr, a.Name, err)
 }
 
 // mutators says whether anything can change an object on its way.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -55,7 +56,7 @@ func (c *call) apply(ctx context.Context, p part, body []byte) (*apimachinery.Re
 
 // applied is the applied configuration as JSON, checked as far as it can be without the object.
 func (c *call) applied(body []byte) ([]byte, error) {
-	patch, strict, err := apimachinery.ToJSON(body, apimachinery.YAML)
+	patch, strict, err := fromYAML(body)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}
@@ -85,6 +86,15 @@ func (c *call) applied(body []byte) ([]byte, error) {
 		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
 	return patch, nil
+}
+
+// fromYAML converts an applied configuration to JSON, which most of them are already.
+func fromYAML(body []byte) (out []byte, strict []error, err error) {
+	if json.Valid(body) {
+		strict, err = apimachinery.Decode(body, &map[string]any{})
+		return body, strict, err
+	}
+	return apimachinery.ToJSON(body, apimachinery.YAML)
 }
 
 // merged is the live object, nil for none, with the patch applied, as a hub object with its defaults.

@@ -16,7 +16,6 @@ import (
 const (
 	StageResponseStarted  = "ResponseStarted"
 	StageResponseComplete = "ResponseComplete"
-	StagePanic            = "Panic"
 )
 
 // AuditEvent tells of one request: who wanted what, and what came of it. It carries no object, so no secret.

@@ -23,6 +23,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 	"github.com/bedplate/bedplate/apimachinery/server"
 	"github.com/bedplate/bedplate/storage"
+	"github.com/bedplate/bedplate/storage/etcd/embedded"
 	"github.com/bedplate/bedplate/storage/memory"
 )
 
@@ -145,6 +146,39 @@ func drain(b *testing.B, resp *apimachinery.Response, err error) {
 	}
 	if err != nil {
 		b.Error(err)
+	}
+}
+
+// BenchmarkCreateEtcd creates the same pods in an etcd of this process, with every write synced to disk.
+func BenchmarkCreateEtcd(b *testing.B) {
+	for _, c := range []struct {
+		door    string
+		clients int
+	}{{"process", 1}, {"process", 16}, {"HTTPS", 1}, {"HTTPS", 16}} {
+		b.Run(fmt.Sprintf("%s/%d", c.door, c.clients), func(b *testing.B) {
+			e, err := embedded.New(embedded.Config{Dir: b.TempDir()})
+			require.NoError(b, err)
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan error, 1)
+			go func() { ended <- e.Run(ctx) }()
+			<-e.Ready()
+			b.Cleanup(func() {
+				cancel()
+				require.NoError(b, <-ended)
+			})
+			w := benchOver(b, e.Backend())
+			d := w.s.As(tester)
+			if c.door == "HTTPS" {
+				d = w.conn
+			}
+			one := pod("x")
+			measured(b, c.clients, func(i int) {
+				p := *one
+				p.Name = fmt.Sprintf("pod-%d", i)
+				resp, err := d.Do(context.Background(), create(pods, &p))
+				drain(b, resp, err)
+			})
+		})
 	}
 }
 

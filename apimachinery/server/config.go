@@ -20,7 +20,8 @@ import (
 type Config struct {
 	// Registry is what is served. Resources may be added and removed while the server runs.
 	Registry *apimachinery.Registry
-	// DB holds the objects. Whoever made it runs it: the server's reads wait until it does.
+	// DB holds the objects. Whoever made it runs it: the server's reads wait until it does. It is this server's
+	// alone; two servers over one store have a DB each.
 	DB *storage.DB
 
 	// Authenticator says who sent an HTTP request. Nil: everybody is system:anonymous.
@@ -43,10 +44,10 @@ type Config struct {
 
 	// Log hears of panics, of refused connections and of what the pipeline can't tell the client. Nil: off.
 	Log *slog.Logger
-	// Metrics are registered at Registerer under Kubernetes' names, and /metrics serves what Gatherer has.
-	// Nil: off.
+	// Registerer takes the metrics, under Kubernetes' names. Nil: off.
 	Registerer prometheus.Registerer
-	Gatherer   prometheus.Gatherer
+	// Gatherer has what /metrics serves. Nil: there is no /metrics.
+	Gatherer prometheus.Gatherer
 	// Audit is told of every request, once, when its answer is complete, and for watches also when it begins.
 	// It must not block. Nil: off.
 	Audit func(AuditEvent)
@@ -106,6 +107,8 @@ func (c *Config) validate() error {
 		return errors.New("no Registry: give the resources to serve")
 	case c.DB == nil:
 		return errors.New("no DB: give a storage.DB")
+	case c.TLS != nil && len(c.TLS.Certificates) == 0 && c.TLS.GetCertificate == nil && c.TLS.GetConfigForClient == nil:
+		return errors.New("the TLS configuration has no certificate")
 	}
 	l := &c.Limits
 	for _, n := range []int64{

@@ -58,6 +58,7 @@ func (s *Server) serve(ctx context.Context, r *apimachinery.Request, ev *AuditEv
 }
 
 func (s *Server) panicked(p any, r *apimachinery.Request) error {
+	s.metrics.panicked()
 	s.c.Log.Error("request panicked", "verb", r.Verb, "resource", r.Resource.Resource, "panic", p, "stack", string(debug.Stack()))
 	return apierrors.NewInternalError(fmt.Errorf("the request ended in a panic: %v", p))
 }
@@ -117,6 +118,9 @@ func (s *Server) authorized(ctx context.Context, r *apimachinery.Request) (*apim
 	resp, err := c.do(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if resp == nil {
+		return nil, apierrors.NewInternalError(fmt.Errorf("%s %s/%s gave no answer", r.Verb, r.Resource.Resource, r.Sub))
 	}
 	resp.Warnings = append(resp.Warnings, c.warnings...)
 	return resp, nil

@@ -36,7 +36,6 @@ func (s *Server) httpServer() *http.Server {
 			MaxConcurrentStreams: s.c.Limits.Streams, MaxReadFrameSize: 1 << 14,
 			MaxReceiveBufferPerConnection: 1 << 20, MaxReceiveBufferPerStream: 256 << 10,
 			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: time.Minute,
-			CountError: func(string) {},
 		},
 		ErrorLog: slog.NewLogLogger(s.c.Log.Handler(), slog.LevelDebug),
 	}
@@ -75,31 +74,39 @@ func (s *Server) serveHTTP(w http.ResponseWriter, hr *http.Request) {
 		s.c.Log.Error("HTTP handler panicked", "path", hr.URL.Path, "panic", p, "stack", string(debug.Stack()))
 		_ = wire.WriteError(w, hr, apierrors.NewInternalError(errors.New("the request ended in a panic")))
 	}()
-	r, path, err := wire.Parse(hr)
-	if err != nil {
+	ev := &AuditEvent{URI: hr.RequestURI, Source: hr.RemoteAddr, UserAgent: hr.UserAgent()}
+	r, path, user, err := s.admitted(hr, ev)
+	switch {
+	case err != nil:
+		if s.c.Audit != nil {
+			ev.Verb, ev.Path = strings.ToLower(hr.Method), hr.URL.Path
+			s.audit(ev, time.Now(), nil, err)
+		}
 		s.refuse(w, hr, err)
-		return
-	}
-	user, err := s.authenticate(hr)
-	if err != nil {
-		s.refuse(w, hr, err)
-		return
-	}
-	ev := &AuditEvent{User: user, URI: hr.RequestURI, Source: hr.RemoteAddr, UserAgent: hr.UserAgent()}
-	as, err := s.impersonate(hr, user)
-	if err != nil {
-		s.refuse(w, hr, err)
-		return
-	}
-	if as != nil {
-		user, ev.As = *as, as
-	}
-	if r == nil {
+	case r == nil:
 		s.servePath(w, hr, path, user, ev)
-		return
+	default:
+		r.User = user
+		s.serveResource(w, hr, r, ev)
 	}
-	r.User = user
-	s.serveResource(w, hr, r, ev)
+}
+
+// admitted reads a request's head: what it wants, who sent it, and whom it wants to be taken for.
+func (s *Server) admitted(hr *http.Request, ev *AuditEvent) (r *apimachinery.Request, path string, user apimachinery.User, err error) {
+	if r, path, err = wire.Parse(hr); err != nil {
+		return nil, "", user, err
+	}
+	if user, err = s.authenticate(hr); err != nil {
+		return nil, "", user, err
+	}
+	ev.User = user
+	if ev.As, err = s.impersonate(hr, user); err != nil {
+		return nil, "", user, err
+	}
+	if ev.As != nil {
+		user = *ev.As
+	}
+	return r, path, user, nil
 }
 
 func (s *Server) refuse(w http.ResponseWriter, hr *http.Request, err error) {
@@ -134,7 +141,7 @@ func (s *Server) authenticate(hr *http.Request) (apimachinery.User, error) {
 // serveResource reads the body and hands the request to the pipeline.
 func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apimachinery.Request, ev *AuditEvent) {
 	ctx := hr.Context()
-	if !isLong(r) {
+	if !s.isLong(r) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.c.Limits.Timeout)
 		defer cancel()
@@ -151,18 +158,25 @@ func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apima
 		s.refuse(w, hr, err)
 		return
 	}
+	if resp.Handler == nil && !s.isLong(r) {
+		// An answer that nobody takes is cut off. The connection's next answer has a time of its own.
+		control := http.NewResponseController(w)
+		if control.SetWriteDeadline(time.Now().Add(s.c.Limits.Timeout)) == nil {
+			defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+		}
+	}
 	if err := wire.WriteResponse(w, hr, resp); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// isLong says whether a request may outlast the time limit.
-func isLong(r *apimachinery.Request) bool {
-	switch r.Sub {
-	case "exec", "attach", "portforward", "proxy", "log":
+// isLong says whether a request may outlast the time limit: a watch, or a connection, which also reads its own body.
+func (s *Server) isLong(r *apimachinery.Request) bool {
+	if r.Verb == apimachinery.VerbWatch {
 		return true
 	}
-	return r.Verb == apimachinery.VerbWatch
+	f, ok := s.c.Registry.ForResource(r.Resource)
+	return ok && r.Sub != "" && f.Resource.Subs[r.Sub].Connect != ""
 }
 
 // readBody reads the body of a write within the limits of size and time. Connections keep theirs.
@@ -171,7 +185,7 @@ func (s *Server) readBody(w http.ResponseWriter, hr *http.Request, r *apimachine
 	case apimachinery.VerbGet, apimachinery.VerbList, apimachinery.VerbWatch:
 		return nil
 	}
-	if isLong(r) || hr.Body == nil || hr.Body == http.NoBody {
+	if s.isLong(r) || hr.Body == nil || hr.Body == http.NoBody {
 		return nil
 	}
 	if enc := hr.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {

@@ -227,7 +227,7 @@ type listStream struct {
 
 func (s *listStream) open() {
 	gvk := s.c.v.gvk.GroupVersion().WithKind(s.c.v.gvk.Kind + "List")
-	if s.c.form.As.Kind != "" {
+	if s.c.wantsMetadata() {
 		gvk = metav1.SchemeGroupVersion.WithKind(wire.AsMetadataList)
 	}
 	s.buf = make([]byte, 0, s.size())

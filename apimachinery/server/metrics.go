@@ -12,12 +12,12 @@ import (
 
 // metrics are Kubernetes' own, as far as they apply. The nil pointer is off.
 type metrics struct {
-	requests, terminations, rejections *prometheus.CounterVec
-	duration                           *prometheus.HistogramVec
-	inflight, longRunning              *prometheus.GaugeVec
-	watchEvents                        *prometheus.CounterVec
-	admission                          *prometheus.CounterVec
-	panics                             prometheus.Counter
+	requests, rejections  *prometheus.CounterVec
+	duration              *prometheus.HistogramVec
+	inflight, longRunning *prometheus.GaugeVec
+	watchEvents           *prometheus.CounterVec
+	admission             *prometheus.CounterVec
+	panics                prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -30,8 +30,6 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: counter("apiserver_request_total", "Requests by verb, dry run, resource and HTTP code.",
 			"verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component", "code"),
-		terminations: counter("apiserver_request_terminations_total", "Requests that were cut off, as an answer had begun.",
-			"verb", "group", "version", "resource", "subresource", "scope", "component", "code"),
 		rejections: counter("apiserver_rejected_requests_total", "Requests refused because too many were under way.", "request_kind"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "apiserver_request_duration_seconds", Help: "Time to answer, by verb, dry run and resource; watches left out.",
@@ -48,7 +46,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		panics:      prometheus.NewCounter(prometheus.CounterOpts{Name: "apiserver_request_panics_total", Help: "Requests that ended in a panic."}),
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, m.terminations, m.rejections, m.duration, m.inflight, m.longRunning, m.watchEvents, m.admission, m.panics,
+		m.requests, m.rejections, m.duration, m.inflight, m.longRunning, m.watchEvents, m.admission, m.panics,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err

@@ -52,7 +52,10 @@ func (c *call) patch(ctx context.Context, p part) (*apimachinery.Response, error
 func (c *call) patchBody() ([]byte, error) {
 	body := c.r.Body
 	if body == nil && c.r.Object != nil {
-		return apimachinery.Encode(c.r.Object)
+		var err error
+		if body, err = apimachinery.Encode(c.r.Object); err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
 	}
 	if int64(len(body)) > c.s.c.Limits.Body {
 		return nil, c.s.tooLarge()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -117,6 +118,7 @@ func (s *Server) checks(kind string) []check {
 	if kind == "livez" {
 		return list
 	}
+	list = append(list, check{"storage", s.checkCache})
 	if kind == "readyz" {
 		list = append(list, check{"shutdown", func(context.Context) error { return s.life.Err() }})
 	}
@@ -130,6 +132,17 @@ func (s *Server) checks(kind string) []check {
 func (s *Server) checkStore(ctx context.Context) error {
 	_, err := s.c.DB.Revision(ctx)
 	return err
+}
+
+var errCacheBehind = errors.New("the watch of the store does not stand yet")
+
+func (s *Server) checkCache(context.Context) error {
+	select {
+	case <-s.c.DB.Ready():
+		return nil
+	default:
+		return errCacheBehind
+	}
 }
 
 // health answers /livez, /readyz and /healthz, whole or one check below them, as Kubernetes does: with ?verbose

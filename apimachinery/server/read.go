@@ -71,11 +71,14 @@ func (c *call) answer(code int, e *storage.Entry) (*apimachinery.Response, error
 
 // shape is the entry in the form asked for, other than a table.
 func (c *call) shape(e *storage.Entry) (form, error) {
-	switch c.form.As.Kind {
-	case wire.AsMetadata, wire.AsMetadataList:
+	if c.wantsMetadata() {
 		return c.v.metadata(e)
 	}
 	return c.v.form(e)
+}
+
+func (c *call) wantsMetadata() bool {
+	return c.form.As.Kind == wire.AsMetadata || c.form.As.Kind == wire.AsMetadataList
 }
 
 // body makes the response of JSON.

@@ -185,7 +185,7 @@ func (w *watchStream) next() error {
 // over ends the stream when its time is up; at the limit, a last bookmark says how far it came.
 func (w *watchStream) over() error {
 	w.err = io.EOF
-	if errors.Is(w.ctx.Err(), context.DeadlineExceeded) && w.options.AllowWatchBookmarks && w.w != nil {
+	if errors.Is(w.ctx.Err(), context.DeadlineExceeded) && w.options.AllowWatchBookmarks && w.w != nil && len(w.pending) == 0 && w.initial == nil {
 		if rev := w.w.Rev(); rev > w.told {
 			w.bookmark(rev, false)
 			return nil
@@ -294,10 +294,10 @@ func (w *watchStream) row(e *storage.Entry, rev int64) (err error) {
 // bookmark appends an event that tells of progress alone, or of the end of the initial events.
 func (w *watchStream) bookmark(rev int64, initialEnd bool) {
 	gvk := w.c.v.gvk
-	switch w.c.form.As.Kind {
-	case wire.AsTable:
+	switch {
+	case w.render != nil:
 		gvk = metav1.SchemeGroupVersion.WithKind(wire.AsTable)
-	case wire.AsMetadata, wire.AsMetadataList:
+	case w.c.wantsMetadata():
 		gvk = metav1.SchemeGroupVersion.WithKind(wire.AsMetadata)
 	}
 	b := append(w.buf, `{"type":"BOOKMARK","object":{"kind":"`...)
@@ -325,8 +325,11 @@ func (w *watchStream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo implements io.WriterTo: whatever has happened meanwhile goes out in one write.
+// WriteTo implements io.WriterTo: whatever has happened meanwhile goes out in one write. A client that takes
+// nothing for as long as the time limit of other requests is cut off.
 func (w *watchStream) WriteTo(to io.Writer) (int64, error) {
+	cut := newCutter(to, w.c.s.c.Limits.Timeout)
+	defer cut.stop()
 	total := int64(0)
 	for {
 		if err := w.next(); err == io.EOF {
@@ -334,7 +337,9 @@ func (w *watchStream) WriteTo(to io.Writer) (int64, error) {
 		} else if err != nil {
 			return total, err
 		}
+		cut.arm()
 		n, err := to.Write(w.buf[w.off:])
+		cut.stop()
 		total += int64(n)
 		w.off += n
 		if err != nil {

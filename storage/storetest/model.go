@@ -14,7 +14,6 @@ import (
 
 var modelTests = []test{
 	{"Random", testModel},
-	{"Linearizable", testLinearizable},
 }
 
 // testModel does random things to a table and to a model of it, which is a map and a log, and compares all

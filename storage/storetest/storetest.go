@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 	}{
 		{"Backend", backendTests},
 		{"Table", tableTests},
+		{"Consistency", consistencyTests},
 		{"Watcher", watcherTests},
 		{"Recovery", recoveryTests},
 		{"Store", storeTests},

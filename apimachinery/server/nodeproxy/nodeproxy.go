@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,7 +74,7 @@ func (p *proxy) target(ctx context.Context, o apimachinery.Object, verb, contain
 		}
 		container = pod.Spec.Containers[0].Name
 	}
-	if !has(&pod.Spec, container) {
+	if !slices.Contains(names(&pod.Spec), container) {
 		return target{}, apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", container, pod.Name))
 	}
 	if pod.Spec.NodeName == "" {
@@ -92,26 +93,15 @@ func (p *proxy) target(ctx context.Context, o apimachinery.Object, verb, contain
 
 func names(s *corev1.PodSpec) []string {
 	var out []string
-	for _, c := range s.Containers {
-		out = append(out, c.Name)
-	}
-	for _, c := range s.InitContainers {
+	for _, c := range slices.Concat(s.Containers, s.InitContainers) {
 		out = append(out, c.Name)
 	}
 	return out
 }
 
-func has(s *corev1.PodSpec, name string) bool {
-	for _, n := range names(s) {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
-
-// addressOf is the node's internal address and the port of its API. Link-local addresses are refused: no node has
-// one, and cloud metadata services do.
+// addressOf is the node's internal address and the port of its API. It must be an address, not a name that could
+// come to mean another, and not link-local: no node has such a one, and cloud metadata services do. Loopback is a
+// node on this machine; as everywhere, only a server with the certificate of that very node is spoken to.
 func addressOf(n *corev1.Node) (string, error) {
 	port := n.Status.DaemonEndpoints.KubeletEndpoint.Port
 	for _, a := range n.Status.Addresses {

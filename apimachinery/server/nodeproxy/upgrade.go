@@ -21,7 +21,8 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/server"
 )
 
-// upgrade passes an upgraded connection through to the node.
+// upgrade passes an upgraded connection through to the node. The node is asked before the client is answered: what
+// it says instead of agreeing is the answer, as an API Status.
 func (p *proxy) upgrade(verb string) server.Connector {
 	return server.ConnectorFunc(func(ctx context.Context, r *apimachinery.Request, o apimachinery.Object) (*apimachinery.Response, error) {
 		q, container, err := streamQuery(r)
@@ -35,9 +36,14 @@ func (p *proxy) upgrade(verb string) server.Connector {
 		if r.HTTP == nil || !strings.EqualFold(r.HTTP.Header.Get("Upgrade"), "websocket") {
 			return nil, apierrors.NewBadRequest("Upgrade request required: " + verb + " speaks WebSocket (v5.channel.k8s.io)")
 		}
-		return &apimachinery.Response{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			p.tunnel(w, req, t, q)
-		})}, nil
+		if r.HTTP.ProtoMajor != 1 {
+			return nil, apierrors.NewBadRequest("a connection can only be upgraded with HTTP/1.1")
+		}
+		n, err := p.ask(ctx, r.HTTP, t, q)
+		if err != nil {
+			return nil, err
+		}
+		return &apimachinery.Response{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { n.join(req.Context(), w) })}, nil
 	})
 }
 
@@ -72,72 +78,81 @@ func streamQuery(r *apimachinery.Request) (q url.Values, container string, err e
 	return q, container, nil
 }
 
-// tunnel asks the node for the upgrade, and only when it has agreed gives the client's connection to it.
-func (p *proxy) tunnel(w http.ResponseWriter, r *http.Request, t target, q url.Values) {
-	node, res, reader, err := p.ask(r, t, q)
-	if err != nil {
-		http.Error(w, unreachable(t, err).Error(), http.StatusBadGateway)
-		return
-	}
-	defer node.Close()
-	if res.StatusCode != http.StatusSwitchingProtocols {
-		defer res.Body.Close()
-		code := http.StatusBadGateway
-		if res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusForbidden || res.StatusCode == http.StatusNotFound {
-			code = res.StatusCode
-		}
-		http.Error(w, refused(t, res).Error(), code)
-		return
-	}
-	client, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		http.Error(w, "the connection can't be upgraded: use HTTP/1.1", http.StatusBadRequest)
-		return
-	}
-	defer client.Close()
-	if err := errors.Join(client.SetDeadline(time.Time{}), res.Write(client)); err != nil {
-		return // the client has gone
-	}
-	// Either side's end ends both.
-	var wg sync.WaitGroup
-	pipe := func(to net.Conn, from io.Reader) {
-		defer to.Close()
-		_, _ = io.Copy(to, from) // how a connection ends is the protocol's business
-	}
-	wg.Go(func() { pipe(node, buffered); client.Close() })
-	wg.Go(func() { pipe(client, reader); node.Close() })
-	stop := context.AfterFunc(r.Context(), func() { client.Close(); node.Close() })
-	defer stop()
-	wg.Wait()
+// agreed is a connection to a node that has agreed to the upgrade.
+type agreed struct {
+	net.Conn
+	answer *http.Response
+	rest   *bufio.Reader // reads what follows the answer
 }
 
-// ask sends the client's upgrade request to the node and reads the head of its answer.
-func (p *proxy) ask(r *http.Request, t target, q url.Values) (net.Conn, *http.Response, *bufio.Reader, error) {
-	const patience = 30 * time.Second
-	raw, err := p.c.Dial(r.Context(), "tcp", t.address)
+// patience is how long a node may take to answer an upgrade.
+const patience = 30 * time.Second
+
+// ask sends the client's upgrade request to the node. Unless the node agrees, the connection is closed.
+func (p *proxy) ask(ctx context.Context, r *http.Request, t target, q url.Values) (*agreed, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	raw, err := p.c.Dial(ctx, "tcp", t.address)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, unreachable(t, err)
 	}
 	conn := tls.Client(raw, p.tlsFor(t))
-	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, (&url.URL{Scheme: "https", Host: t.address, Path: t.path, RawQuery: q.Encode()}).String(), nil)
-	if err == nil {
-		for name, values := range r.Header {
-			if strings.HasPrefix(name, "Sec-Websocket-") || name == "Upgrade" || name == "Connection" {
-				req.Header[name] = values
-			}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	n, err := handshake(ctx, conn, r, t, q)
+	if !stop() && err == nil {
+		err = unreachable(t, context.Cause(ctx))
+	}
+	if err != nil {
+		_ = raw.Close() // without a farewell, which could block
+		return nil, err
+	}
+	return n, nil
+}
+
+func handshake(ctx context.Context, conn *tls.Conn, r *http.Request, t target, q url.Values) (*agreed, error) {
+	target := url.URL{Scheme: "https", Host: t.address, Path: t.path, RawQuery: q.Encode()}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range r.Header {
+		if strings.HasPrefix(name, "Sec-Websocket-") {
+			req.Header[name] = values
 		}
-		err = errors.Join(conn.SetDeadline(time.Now().Add(patience)), req.Write(conn))
 	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "websocket")
+	if err := req.Write(conn); err != nil {
+		return nil, unreachable(t, err)
+	}
+	n := &agreed{Conn: conn, rest: bufio.NewReader(conn)}
+	if n.answer, err = http.ReadResponse(n.rest, req); err != nil {
+		return nil, unreachable(t, err)
+	}
+	if n.answer.StatusCode != http.StatusSwitchingProtocols {
+		defer n.answer.Body.Close()
+		return nil, refused(t, n.answer)
+	}
+	return n, nil
+}
+
+// join gives the client's connection to the node. Either side's end, or the request's, ends both.
+func (n *agreed) join(ctx context.Context, w http.ResponseWriter) {
+	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return nil, nil, nil, errors.Join(err, conn.Close())
+		n.Close()
+		http.Error(w, "the connection can't be upgraded: "+err.Error(), http.StatusBadRequest)
+		return
 	}
-	reader := bufio.NewReader(conn)
-	res, err := http.ReadResponse(reader, req)
-	if err == nil {
-		err = conn.SetDeadline(time.Time{})
+	end := sync.OnceFunc(func() { client.Close(); n.Close() })
+	defer end()
+	defer context.AfterFunc(ctx, end)()
+	if err := errors.Join(client.SetDeadline(time.Time{}), n.answer.Write(client)); err != nil {
+		return // the client has gone
 	}
-	if err != nil {
-		return nil, nil, nil, errors.Join(err, conn.Close())
-	}
-	return conn, res, reader, nil
+	// How a connection ends is the protocol's business.
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = io.Copy(n.Conn, buffered); end() })
+	wg.Go(func() { _, _ = io.Copy(client, n.rest); end() })
+	wg.Wait()
 }

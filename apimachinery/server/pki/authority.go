@@ -46,10 +46,12 @@ type Authority struct {
 	signer *ecdsa.PrivateKey
 	pool   *x509.CertPool
 	mu     sync.Mutex // the serving certificate's files
+	// wrote says that the folder has new files that a power cut must not take.
+	wrote bool
 }
 
-// Open loads the authority of a folder, or makes it. A damaged or expired file, and a certificate without its
-// key, are errors that name the file; nothing is replaced unasked.
+// Open loads the authority of a folder, or makes it. A damaged or expired file of the authority or of the token
+// key, and a certificate without its key, are errors that name the file; nothing is replaced unasked.
 func Open(c Config) (*Authority, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -83,7 +85,9 @@ func (a *Authority) load() (err error) {
 		return err
 	}
 	a.cert = cert
-	a.signer, _, err = a.loadKey("sa.key", true)
+	if a.signer, _, err = a.loadKey("sa.key", true); err == nil && a.wrote {
+		err = syncDir(a.config.Dir)
+	}
 	return err
 }
 
@@ -133,7 +137,8 @@ func (a *Authority) write(name string, data []byte, mode fs.FileMode) error {
 	if a.config.Dir == "" {
 		return nil
 	}
-	return WriteFile(a.path(name), data, mode)
+	a.wrote = true
+	return replace(a.path(name), data, mode, true)
 }
 
 func (a *Authority) makeCA() (*x509.Certificate, error) {

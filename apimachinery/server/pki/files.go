@@ -22,6 +22,14 @@ const (
 // WriteFile writes a file so that a crash leaves the old content or the new, never a part. The mode is set
 // before anything is written. Missing folders are made with mode 0700.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	if err := replace(path, data, mode, true); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// replace is [WriteFile] without the folder's own sync, and without the file's where a power cut may take it.
+func replace(path string, data []byte, mode fs.FileMode, sync bool) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -30,16 +38,16 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err = fill(f, data, mode); err == nil {
+	if err = fill(f, data, mode, sync); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
 	}
-	return syncDir(dir)
+	return nil
 }
 
-func fill(f *os.File, data []byte, mode fs.FileMode) error {
+func fill(f *os.File, data []byte, mode fs.FileMode, sync bool) error {
 	err := f.Chmod(mode)
 	if runtime.GOOS == "windows" {
 		err = nil // it has no such modes
@@ -47,7 +55,7 @@ func fill(f *os.File, data []byte, mode fs.FileMode) error {
 	if err == nil {
 		_, err = f.Write(data)
 	}
-	if err == nil {
+	if err == nil && sync {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())

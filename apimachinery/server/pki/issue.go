@@ -6,7 +6,6 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"slices"
 	"strings"
@@ -15,7 +14,7 @@ import (
 )
 
 // Serving returns a certificate for the given DNS names and IP addresses: the folder's, or a new one if that is
-// missing, was made for others or has less than 30 days left.
+// missing or damaged, was made for others or has less than 30 days left.
 func (a *Authority) Serving(hosts ...string) (*tls.Certificate, error) {
 	if len(hosts) == 0 {
 		return nil, errors.New("issue serving certificate: give at least one name or address")
@@ -26,10 +25,10 @@ func (a *Authority) Serving(hosts ...string) (*tls.Certificate, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c, err := a.loadServing(dns, ips)
-	if err == nil && c == nil {
-		c, err = a.makeServing(dns, ips)
+	if c := a.loadServing(dns, ips); c != nil {
+		return c, nil
 	}
+	c, err := a.makeServing(dns, ips)
 	if err != nil {
 		return nil, fmt.Errorf("issue serving certificate: %w", err)
 	}
@@ -53,32 +52,25 @@ func splitHosts(hosts []string) (dns []string, ips []net.IP, err error) {
 	return dns, ips, nil
 }
 
-// loadServing returns nil if the folder's certificate won't do any more.
-func (a *Authority) loadServing(dns []string, ips []net.IP) (*tls.Certificate, error) {
+// loadServing returns nil if the folder's certificate won't do: it is easily made anew.
+func (a *Authority) loadServing(dns []string, ips []net.IP) *tls.Certificate {
 	if a.config.Dir == "" {
-		return nil, nil
+		return nil
 	}
 	cert, err := readCertificate(a.path("apiserver.crt"))
 	if err != nil {
-		return nil, orMissing(err)
+		return nil
 	}
 	key, err := readKey(a.path("apiserver.key"))
 	if err != nil {
-		return nil, orMissing(err)
+		return nil
 	}
 	same := slices.Equal(cert.DNSNames, dns) && slices.EqualFunc(cert.IPAddresses, ips, net.IP.Equal)
 	fresh := cert.NotAfter.Sub(a.config.Now()) > renewBefore
 	if !same || !fresh || cert.CheckSignatureFrom(a.cert) != nil || !key.PublicKey.Equal(cert.PublicKey) {
-		return nil, nil
-	}
-	return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, nil
-}
-
-func orMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return err
+	return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
 }
 
 func (a *Authority) makeServing(dns []string, ips []net.IP) (*tls.Certificate, error) {
@@ -96,10 +88,7 @@ func (a *Authority) makeServing(dns []string, ips []net.IP) (*tls.Certificate, e
 	if err != nil {
 		return nil, err
 	}
-	if err := a.write("apiserver.key", pem, 0o600); err != nil {
-		return nil, err
-	}
-	if err := a.write("apiserver.crt", encodeCertificate(der), 0o644); err != nil {
+	if err := a.keepServing(pem, encodeCertificate(der)); err != nil {
 		return nil, err
 	}
 	leaf, err := x509.ParseCertificate(der)
@@ -107,6 +96,17 @@ func (a *Authority) makeServing(dns []string, ips []net.IP) (*tls.Certificate, e
 		return nil, err
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// keepServing writes the pair without waiting for the disk.
+func (a *Authority) keepServing(key, certificate []byte) error {
+	if a.config.Dir == "" {
+		return nil
+	}
+	if err := replace(a.path("apiserver.key"), key, 0o600, false); err != nil {
+		return err
+	}
+	return replace(a.path("apiserver.crt"), certificate, 0o644, false)
 }
 
 // ServerTLS returns the configuration of an API server: HTTP/2, TLS 1.2 or later, a serving certificate for the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -36,7 +37,8 @@ func noise(message string) bool {
 		"failed to update storage version":
 		return true
 	}
-	return false
+	// A start that campaigns before it has read its own member list; it tries again at once.
+	return strings.Contains(message, "pending configuration changes")
 }
 
 func (c *slogCore) level(l zapcore.Level) slog.Level {

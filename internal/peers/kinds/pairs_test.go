@@ -1,0 +1,247 @@
+package kinds
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	appsinstall "k8s.io/kubernetes/pkg/apis/apps/install"
+	coordinationinstall "k8s.io/kubernetes/pkg/apis/coordination/install"
+	coreinstall "k8s.io/kubernetes/pkg/apis/core/install"
+	eventsinstall "k8s.io/kubernetes/pkg/apis/events/install"
+	rbacinstall "k8s.io/kubernetes/pkg/apis/rbac/install"
+	"k8s.io/kubernetes/pkg/capabilities"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
+	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
+	"github.com/bedplate/bedplate/apimachinery/kinds/core"
+	"github.com/bedplate/bedplate/apimachinery/kinds/rbac"
+	"github.com/bedplate/bedplate/internal/peers/corpus"
+)
+
+// pair is one kind as both have it.
+type pair struct {
+	gvk    schema.GroupVersionKind
+	ours   apimachinery.Resource
+	theirs rules
+	// subs are the subresources that both write with a strategy.
+	subs map[string]rules
+}
+
+// rules is what Kubernetes does with objects of a kind, in internal types; old is nil on create. A nil function does
+// nothing.
+type rules struct {
+	prepare  func(new, old runtime.Object)
+	validate func(new, old runtime.Object) field.ErrorList
+	// after is done to what is stored, once it is validated.
+	after func(runtime.Object)
+}
+
+func pairs() []pair {
+	v1 := corev1.SchemeGroupVersion.WithKind
+	return []pair{
+		{v1("Pod"), core.Pods(), podRules(), map[string]rules{"status": podStatusRules()}},
+		{v1("Node"), core.Nodes(), nodeRules(), map[string]rules{"status": nodeStatusRules()}},
+		{v1("Namespace"), core.Namespaces(), namespaceRules(), map[string]rules{
+			"status": namespaceStatusRules(), "finalize": namespaceFinalizeRules(),
+		}},
+		{v1("Secret"), core.Secrets(), secretRules(), nil},
+		{v1("ConfigMap"), core.ConfigMaps(), configMapRules(), nil},
+		{v1("Event"), core.Events(), eventRules(), nil},
+		{v1("ServiceAccount"), core.ServiceAccounts(), serviceAccountRules(), nil},
+		{coordinationv1.SchemeGroupVersion.WithKind("Lease"), coordination.Leases(), leaseRules(), nil},
+		{rbacv1.SchemeGroupVersion.WithKind("Role"), rbac.Roles(), roleRules(), nil},
+		{rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), rbac.ClusterRoles(), clusterRoleRules(), nil},
+		{rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), rbac.RoleBindings(), roleBindingRules(), nil},
+		{rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), rbac.ClusterRoleBindings(), clusterRoleBindingRules(), nil},
+		{appsv1.SchemeGroupVersion.WithKind("Deployment"), apps.Deployments(), deploymentRules(), map[string]rules{"status": deploymentStatusRules()}},
+		{appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), apps.ReplicaSets(), replicaSetRules(), map[string]rules{"status": replicaSetStatusRules()}},
+	}
+}
+
+func (p *pair) objects(t *testing.T) []apimachinery.Object {
+	all, err := corpus.Load(p.gvk, p.ours.New)
+	require.NoError(t, err)
+	return all
+}
+
+// kubernetes is Kubernetes' scheme, which knows defaults and conversions.
+type kubernetes struct{ scheme *runtime.Scheme }
+
+func newKubernetes() kubernetes {
+	capabilities.Setup(true, 0) // --allow-privileged
+	s := runtime.NewScheme()
+	coreinstall.Install(s)
+	coordinationinstall.Install(s)
+	rbacinstall.Install(s)
+	appsinstall.Install(s)
+	eventsinstall.Install(s)
+	return kubernetes{s}
+}
+
+// internal returns an object of a versioned type as Kubernetes works on it, without defaults.
+func (k kubernetes) internal(o runtime.Object) (runtime.Object, error) {
+	return k.scheme.UnsafeConvertToVersion(o.DeepCopyObject(), schema.GroupVersion{Group: o.GetObjectKind().GroupVersionKind().Group, Version: runtime.APIVersionInternal})
+}
+
+func (k kubernetes) external(o runtime.Object, gvk schema.GroupVersionKind) (runtime.Object, error) {
+	out, err := k.scheme.UnsafeConvertToVersion(o.DeepCopyObject(), gvk.GroupVersion())
+	if err == nil {
+		out.GetObjectKind().SetGroupVersionKind(gvk)
+	}
+	return out, err
+}
+
+// defaulted fills in an object's defaults as Kubernetes does on decoding, and what its conversions change.
+func (k kubernetes) defaulted(o apimachinery.Object, gvk schema.GroupVersionKind) (runtime.Object, error) {
+	c := o.DeepCopyObject()
+	k.scheme.Default(c)
+	in, err := k.internal(c)
+	if err != nil {
+		return nil, err
+	}
+	return k.external(in, gvk)
+}
+
+// plain is an object as generic JSON, so that nil and empty are told apart only where clients can.
+func plain(o any) (map[string]any, error) {
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	return out, json.Unmarshal(raw, &out)
+}
+
+// maps are the fields whose members' names are data.
+var maps = map[string]bool{
+	"capacity": true, "allocatable": true, "limits": true, "requests": true, "overhead": true, "labels": true, "annotations": true,
+	"matchLabels": true, "nodeSelector": true, "data": true, "binaryData": true, "options": true, "volumeAttributes": true,
+}
+
+// differ lists the paths at which two JSON values differ.
+func differ(path string, ours, theirs any, out *[]string) {
+	switch a := ours.(type) {
+	case map[string]any:
+		b, ok := theirs.(map[string]any)
+		if !ok {
+			break
+		}
+		at := func(k string) string {
+			if maps[path[strings.LastIndex(path, ".")+1:]] {
+				return path + "[" + k + "]"
+			}
+			return path + "." + k
+		}
+		for k := range a {
+			if _, both := b[k]; !both {
+				*out = append(*out, fmt.Sprintf("%s: only ours has it (%v)", at(k), a[k]))
+				continue
+			}
+			differ(at(k), a[k], b[k], out)
+		}
+		for k := range b {
+			if _, both := a[k]; !both {
+				*out = append(*out, fmt.Sprintf("%s: only theirs has it (%v)", at(k), b[k]))
+			}
+		}
+		return
+	case []any:
+		b, ok := theirs.([]any)
+		if !ok || len(a) != len(b) {
+			break
+		}
+		for i := range a {
+			differ(fmt.Sprintf("%s[%d]", path, i), a[i], b[i], out)
+		}
+		return
+	}
+	if fmt.Sprint(ours) != fmt.Sprint(theirs) {
+		*out = append(*out, fmt.Sprintf("%s: ours %v, theirs %v", path, ours, theirs))
+	}
+}
+
+// unequal says where two objects differ on the wire; nil: nowhere.
+func unequal(t testing.TB, ours, theirs any) []string {
+	a, err := plain(ours)
+	require.NoError(t, err)
+	b, err := plain(theirs)
+	require.NoError(t, err)
+	var out []string
+	differ("", a, b, &out)
+	slices.Sort(out)
+	return out
+}
+
+// verdict is a set of errors: path, type and, where it is a scalar, the bad value.
+type verdict map[string]bool
+
+func verdictOf(errs field.ErrorList) verdict {
+	v := verdict{}
+	for _, e := range errs {
+		v[e.Field+" | "+e.Type.String()+" | "+badValue(e)] = true
+	}
+	return v
+}
+
+// against returns what v has and w has not.
+func (v verdict) against(w verdict) []string {
+	var out []string
+	for e := range v {
+		if !w[e] {
+			out = append(out, e)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// sent returns an object as it comes from a client.
+func sent(o apimachinery.Object) apimachinery.Object { return o.DeepCopyObject().(apimachinery.Object) }
+
+func background() context.Context { return context.Background() }
+
+// named strips the values of a difference, and what tells one item from another, so that differences of one kind are
+// counted together.
+func named(difference string) string {
+	if i := strings.LastIndex(difference, " | "); i >= 0 { // of verdicts: the bad value
+		difference = difference[:i]
+	} else if i := strings.Index(difference, " ("); i >= 0 {
+		difference = difference[:i]
+	} else if i := strings.Index(difference, ": ours "); i >= 0 {
+		difference = difference[:i] + ": unequal"
+	}
+	return unindexed(difference)
+}
+
+func unindexed(path string) string {
+	var b strings.Builder
+	depth := 0
+	for _, r := range path {
+		switch r {
+		case '[':
+			depth++
+			b.WriteString("[]")
+		case ']':
+			depth--
+		default:
+			if depth == 0 {
+				b.WriteRune(r)
+			}
+		}
+	}
+	return b.String()
+}
+

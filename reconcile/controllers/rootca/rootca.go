@@ -1,0 +1,84 @@
+// Package rootca publishes the certificate of the API server's authority in each namespace, in the ConfigMap
+// kube-root-ca.crt, where pods find it beside their token.
+package rootca
+
+import (
+	"context"
+	"errors"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/client"
+	"github.com/bedplate/bedplate/reconcile"
+)
+
+// Name is the ConfigMap's, and Key that of the certificate in it.
+const (
+	Name = "kube-root-ca.crt"
+	Key  = "ca.crt"
+)
+
+// Add adds the controller to a manager whose client knows Namespace and ConfigMap. ca is the certificate in PEM.
+func Add(m *reconcile.Manager, ca []byte) error {
+	if len(ca) == 0 {
+		return errors.New("add controller rootca: there is no certificate to publish")
+	}
+	maps := client.For[*corev1.ConfigMap](m.Client())
+	cache, err := reconcile.Informer[*corev1.ConfigMap](m)
+	if err != nil {
+		return err
+	}
+	return reconcile.Add(m, reconcile.Controller[*corev1.Namespace]{
+		Name: "rootca",
+		Watches: []reconcile.Watch{reconcile.Watches(func(cm *corev1.ConfigMap) []string {
+			if cm.Name != Name {
+				return nil
+			}
+			return []string{cm.Namespace}
+		})},
+		Reconcile: func(ctx context.Context, ns *corev1.Namespace) (reconcile.Result, error) {
+			have, ok := cache.Get(apimachinery.Key(ns.Name, Name))
+			if !ok {
+				have = nil
+			}
+			want, change := Diff(ns, have, string(ca))
+			var err error
+			switch {
+			case !change:
+			case ok:
+				_, err = maps.Update(ctx, want)
+			default:
+				_, err = maps.Create(ctx, want)
+			}
+			if apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+				err = nil
+			}
+			return reconcile.Result{}, err
+		},
+	})
+}
+
+// Diff is the ConfigMap as it should be, and whether that is a change; have is the caller's own, nil if there is
+// none. It is a pure function.
+func Diff(ns *corev1.Namespace, have *corev1.ConfigMap, ca string) (want *corev1.ConfigMap, change bool) {
+	if ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating {
+		return have, false
+	}
+	if have == nil {
+		return &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: Name, Annotations: map[string]string{
+				"kubernetes.io/description": "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. " +
+					"No other usage is guaranteed across distributions of Kubernetes clusters.",
+			}},
+			Data: map[string]string{Key: ca},
+		}, true
+	}
+	if len(have.Data) == 1 && have.Data[Key] == ca {
+		return have, false
+	}
+	have.Data = map[string]string{Key: ca}
+	return have, true
+}

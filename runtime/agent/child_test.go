@@ -1,0 +1,3 @@
+package agent_test
+
+func childMain(string) int { return 0 }

@@ -1,0 +1,4 @@
+package agent
+
+// WatchFolder gives a token whenever something in a folder changes.
+var WatchFolder = watchFolder

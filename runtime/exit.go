@@ -1,0 +1,116 @@
+//go:build linux
+
+package runtime
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/bedplate/bedplate/runtime/internal/cg"
+	"github.com/bedplate/bedplate/runtime/internal/crash"
+	"github.com/bedplate/bedplate/runtime/internal/engine"
+	"github.com/bedplate/bedplate/runtime/internal/keeper"
+	"github.com/bedplate/bedplate/runtime/internal/proc"
+)
+
+// exitRecord is what is stored of its end.
+type exitRecord struct {
+	ExitCode        int
+	Signal          syscall.Signal
+	OOMKilled       bool
+	FinishedAt      time.Time
+	Reason, Message string
+}
+
+// follow waits for a running container's end on a goroutine of its own.
+func (r *Runtime) follow(c *container) {
+	p, err := proc.Open(c.status.PID, c.status.StartTime)
+	if err == nil {
+		r.mu.Lock()
+		c.proc = p
+		r.mu.Unlock()
+	}
+	r.wg.Go(func() {
+		if p != nil {
+			defer p.Close()
+			if p.Wait(r.ctx) != nil {
+				return
+			}
+		}
+		if e, ok := r.exitOf(c); ok {
+			r.finish(c, e)
+		}
+	})
+}
+
+// exitOf finds how a process that has ended did. It is false once the Runtime is closed.
+func (r *Runtime) exitOf(c *container) (exitRecord, bool) {
+	pid, start := c.status.PID, c.status.StartTime
+	// Whoever reaps it writes the record before. So once it is gone there is one, or never
+	// will be; and as long as it is not, a write tells us.
+	const longest = 30 * time.Second
+	deadline := time.Now().Add(longest)
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		changed := r.spool.Changed()
+		now, _, err := proc.Stat(pid)
+		gone := errors.Is(err, proc.ErrGone) || err == nil && now != start || orphaned(pid)
+		rec, done, err := r.dir.Spool().Read(pid, start)
+		if done {
+			return r.exitFrom(c, rec.Exit, rec.At), true
+		}
+		if gone || err != nil || time.Now().After(deadline) {
+			return exitRecord{
+				ExitCode: 255, FinishedAt: time.Now(), Reason: ReasonExitCodeLost,
+				Message: "no keeper lived when it ended",
+			}, true
+		}
+		select {
+		case <-changed:
+		case <-time.After(wait):
+		case <-r.ctx.Done():
+			return exitRecord{}, false
+		}
+	}
+}
+
+// orphaned tells that a zombie's parent is none who would record its end.
+func orphaned(pid int) bool {
+	ppid, command, err := proc.Parent(pid)
+	return err == nil && ppid != os.Getpid() &&
+		!strings.HasPrefix(command, keeper.Name) && !strings.HasPrefix(command, keeper.LauncherName)
+}
+
+func (r *Runtime) exitFrom(c *container, e proc.Exit, at time.Time) exitRecord {
+	x := exitRecord{ExitCode: e.Code, Signal: e.Signal, FinishedAt: at, Reason: ReasonCompleted}
+	if e.Code == 0 {
+		return x
+	}
+	x.Reason = ReasonError
+	if g, err := cg.Open(c.cgroup); err == nil && g.OOMKills() > 0 {
+		x.OOMKilled, x.Reason = true, ReasonOOMKilled
+	}
+	return x
+}
+
+// finish records a container's end and tells everybody.
+func (r *Runtime) finish(c *container, e exitRecord) {
+	id := c.status.Spec.ID
+	crash.At("exit.seen")
+	if err := engine.Save(r.containerFile(id, containerExitFile), e); err != nil {
+		r.cfg.Log.Error("record the end of a container", "container", id, "err", err)
+	} else if c.status.PID != 0 {
+		crash.At("exit.recorded")
+		// The record is kept if ours could not be written: the next Open tries again.
+		if err := r.dir.Spool().Remove(c.status.PID, c.status.StartTime); err != nil {
+			r.cfg.Log.Error("record the end of a container", "container", id, "err", err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.proc = nil
+	c.exited(e)
+	r.publish(EventExited, c)
+}
