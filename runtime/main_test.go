@@ -44,11 +44,17 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "runtime-test-")
+	dir, err := os.MkdirTemp("", mine())
 	if err != nil {
-		panic(err)
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	defer os.RemoveAll(dir)
+	// Whatever the tests make is told by its name from what others have on the machine.
+	if err := os.Setenv("TMPDIR", dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	sharedRoot = filepath.Join(dir, "root")
 	if err := testroot.Make(sharedRoot); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -98,7 +104,7 @@ func inventory() state {
 		}
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.Contains(path, "/bedplate-") {
+		if err == nil && d.IsDir() && strings.Contains(path, mine()) {
 			s.cgroups[path] = true
 		}
 		return nil
@@ -106,7 +112,7 @@ func inventory() state {
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range procs {
 		b, _ := os.ReadFile(p)
-		if c := string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})); strings.Contains(c, "bedplate-") {
+		if c := string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})); strings.Contains(c, mine()) {
 			s.processes[p+" "+c] = true
 		}
 	}
@@ -119,7 +125,7 @@ func (s state) leaked(now state) string {
 		{s.mounts, now.mounts}, {s.cgroups, now.cgroups}, {s.processes, now.processes},
 	} {
 		for k := range m.after {
-			if !m.before[k] && strings.Contains(k, mine) {
+			if !m.before[k] && strings.Contains(k, mine()) {
 				left = append(left, k)
 			}
 		}
@@ -128,18 +134,18 @@ func (s state) leaked(now state) string {
 }
 
 // mine is in the names of everything that these tests make.
-const mine = "bedplate-"
+func mine() string { return fmt.Sprintf("bedplate-test-%d-", os.Getpid()) }
 
 var dirs atomic.Int64
 
 // config is one of a folder for this test alone.
 func config(t testing.TB) Config {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "bedplate-test-")
+	dir, err := os.MkdirTemp("", "state-")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return Config{
-		Dir: dir, CgroupParent: fmt.Sprintf("/bedplate-test-%d-%d", os.Getpid(), dirs.Add(1)),
+		Dir: dir, CgroupParent: fmt.Sprintf("/%s%d", mine(), dirs.Add(1)),
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	}
 }

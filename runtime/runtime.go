@@ -24,7 +24,8 @@ import (
 const format = 1
 
 // Runtime runs sandboxes and containers. Its methods may be called concurrently; those that
-// change the same container wait for each other. What one call returns the caller owns.
+// change the same container wait for each other. Specs that go in or come out share
+// memory with it: don't change what they point to.
 type Runtime struct {
 	cfg    Config
 	dir    engine.Layout

@@ -179,7 +179,7 @@ func next(t *testing.T, lines <-chan string, want string) string {
 	}
 }
 
-// bin is where TestMain has put kubectl.
+// bin is where TestMain has put kubectl and examples/cluster.
 var bin string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -192,10 +192,13 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin = dir
-	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "kubectl"), "./kubectl").CombinedOutput()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "build kubectl: %v\n%s", err, out)
-		return 1
+	for _, b := range []struct{ in, name, pkg string }{{".", "kubectl", "./kubectl"}, {"../..", "cluster", "./examples/cluster"}} {
+		build := exec.Command("go", "build", "-tags", "seccomp", "-ldflags=-s -w", "-o", filepath.Join(dir, b.name), b.pkg)
+		build.Dir = b.in
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", b.name, err, out)
+			return 1
+		}
 	}
 	return m.Run()
 }

@@ -128,33 +128,49 @@ func (g *Group) Kill(patience time.Duration) error {
 			return err
 		}
 		g.thaw()
-		ends := make([]unix.PollFd, 0, len(pids))
-		for _, pid := range pids {
-			fd, err := unix.PidfdOpen(pid, 0)
-			if err != nil {
-				continue // ended meanwhile
-			}
-			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
-			ends = append(ends, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+		if err := g.killOnce(pids, deadline); err != nil {
+			return err
 		}
-		waitAll(ends, deadline)
 		if time.Now().After(deadline) {
 			return fmt.Errorf("kill cgroup: processes %v don't end", pids)
 		}
 	}
 }
 
-// waitAll waits for pidfds to be readable and closes them. With none it yields, as
-// what was listed is about to leave the list.
-func waitAll(ends []unix.PollFd, deadline time.Time) {
+// killOnce kills those of pids that are in the group, and waits for their end. A PID may
+// have gone to another process since it was listed: one that is still listed after it was
+// opened has not.
+func (g *Group) killOnce(pids []int, deadline time.Time) error {
+	open := map[int]int{}
+	defer func() {
+		for _, fd := range open {
+			_ = unix.Close(fd)
+		}
+	}()
+	for _, pid := range pids {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			open[pid] = fd
+		}
+	}
+	still, err := g.pids()
+	if err != nil {
+		return err
+	}
+	var ends []unix.PollFd
+	for _, pid := range still {
+		if fd, ok := open[pid]; ok {
+			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+			ends = append(ends, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+		}
+	}
 	if len(ends) == 0 {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // what was listed is about to leave the list
 	}
 	for i := range ends {
 		left := max(time.Until(deadline).Milliseconds(), 0)
 		_, _ = unix.Poll(ends[i:i+1], int(left))
-		_ = unix.Close(int(ends[i].Fd))
 	}
+	return nil
 }
 
 // pids lists processes in every hierarchy: after a crash it may be in some of them.

@@ -162,14 +162,12 @@ func (c *Client) Exec(ctx context.Context, id string, req engine.ExecRequest, st
 	defer w.Close()
 	defer stop()
 	wire.Close(stdio[:]...)
-	pid := 0
+	var begun response
 	for {
 		var a response
 		files, err := w.Receive(&a)
 		if err != nil {
-			if pid != 0 {
-				kill(pid) // its launcher died; nobody could tell how it ends
-			}
+			kill(begun) // its launcher died; nobody could tell how it ends
 			return proc.Exit{}, lost(ctx, err)
 		}
 		switch {
@@ -180,23 +178,25 @@ func (c *Client) Exec(ctx context.Context, id string, req engine.ExecRequest, st
 			wire.Close(files...)
 			return *a.Exit, nil
 		}
-		pid = a.PID
+		begun = a
 		var master *os.File
 		if len(files) == 1 {
 			if master, err = wire.Pollable(files[0]); err != nil {
 				return proc.Exit{}, err
 			}
 		}
-		if err := started(pid, master); err != nil {
+		if err := started(a.PID, master); err != nil {
 			return proc.Exit{}, err
 		}
 	}
 }
 
-// kill ends a process whose launcher is gone. Its PID can't have been reused: the
-// connection broke just now, and PIDs come round after thousands of others.
-func kill(pid int) {
-	if p, err := proc.Open(pid, 0); err == nil {
+// kill ends a process whose launcher is gone.
+func kill(begun response) {
+	if begun.PID == 0 || begun.StartTime == 0 {
+		return
+	}
+	if p, err := proc.Open(begun.PID, begun.StartTime); err == nil {
 		_ = p.Signal(unix.SIGKILL)
 		_ = p.Close()
 	}

@@ -40,6 +40,7 @@ type response struct {
 	Err        string      `json:",omitempty"`
 	NotRunning bool        `json:",omitempty"` // Err is engine.ErrNotRunning
 	PID        int         `json:",omitempty"`
+	StartTime  uint64      `json:",omitempty"`
 	Run        *engine.Run `json:",omitempty"`
 	Exit       *proc.Exit  `json:",omitempty"`
 	Done       bool        `json:",omitempty"` // the last one of a conversation

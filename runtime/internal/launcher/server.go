@@ -17,6 +17,7 @@ import (
 
 	"github.com/bedplate/bedplate/runtime/internal/engine"
 	"github.com/bedplate/bedplate/runtime/internal/keeper"
+	"github.com/bedplate/bedplate/runtime/internal/proc"
 	"github.com/bedplate/bedplate/runtime/internal/wire"
 )
 
@@ -233,11 +234,12 @@ func (s *server) exec(c *wire.Conn, r request, files []*os.File) error {
 		}
 	}()
 	exit, err := s.e.Exec(ctx, r.ID, *r.Exec, stdio, func(pid int, master *os.File) error {
+		start, _, err := proc.Stat(pid)
 		if master == nil {
-			return c.Send(response{PID: pid})
+			return errors.Join(err, c.Send(response{PID: pid, StartTime: start}))
 		}
 		defer master.Close()
-		return c.Send(response{PID: pid}, master)
+		return errors.Join(err, c.Send(response{PID: pid, StartTime: start}, master))
 	})
 	if err != nil {
 		err = c.Send(failed(err))
