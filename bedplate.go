@@ -140,8 +140,8 @@ func (p *ControlPlane) Client() *client.Client {
 // Registry is the set of kinds that are served. Kinds may be added while the control plane runs.
 func (p *ControlPlane) Registry() *apimachinery.Registry { return p.registry }
 
-// Done is closed when the control plane has stopped, or a part of it has failed.
-func (p *ControlPlane) Done() <-chan struct{} { return p.layers.failed }
+// Done is closed when the control plane has stopped, or a part of it has failed: Stop then says how.
+func (p *ControlPlane) Done() <-chan struct{} { return p.layers.ended }
 
 // Stop ends everything that Start began, and returns when it has ended: with nil, or with what went wrong
 // while it ran or while it stopped. Further calls return the same.

@@ -13,8 +13,8 @@ import (
 type layers struct {
 	mu     sync.Mutex
 	up     []*layer
-	failed chan struct{} // closed when a layer ends without being stopped
-	err    error
+	ended  chan struct{} // closed when a layer ends without being stopped, or all have been
+	closed bool
 }
 
 type layer struct {
@@ -24,7 +24,7 @@ type layer struct {
 	err    error
 }
 
-func newLayers() *layers { return &layers{failed: make(chan struct{})} }
+func newLayers() *layers { return &layers{ended: make(chan struct{})} }
 
 // start runs a component and waits until it is ready, has ended, or ctx is over. A nil ready is ready at once.
 func (l *layers) start(ctx context.Context, name string, run func(context.Context) error, ready <-chan struct{}) error {
@@ -37,7 +37,8 @@ func (l *layers) start(ctx context.Context, name string, run func(context.Contex
 		defer close(one.ended)
 		one.err = run(own)
 		if own.Err() == nil {
-			l.fail(one)
+			one.err = failure(one)
+			l.end()
 		}
 	}()
 	if ready == nil {
@@ -47,25 +48,26 @@ func (l *layers) start(ctx context.Context, name string, run func(context.Contex
 	case <-ready:
 		return nil
 	case <-one.ended:
-		return l.failure(one)
+		return failure(one)
 	case <-ctx.Done():
 		return fmt.Errorf("wait for %s: %w", name, ctx.Err())
 	}
 }
 
-func (l *layers) failure(one *layer) error {
+// failure is why a layer ended that was not to.
+func failure(one *layer) error {
 	if one.err == nil {
 		return fmt.Errorf("%s ended by itself", one.name)
 	}
 	return one.err
 }
 
-func (l *layers) fail(one *layer) {
+func (l *layers) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err == nil {
-		l.err = l.failure(one)
-		close(l.failed)
+	if !l.closed {
+		l.closed = true
+		close(l.ended)
 	}
 }
 
@@ -83,5 +85,6 @@ func (l *layers) stop() error {
 			errs = append(errs, one.err)
 		}
 	}
+	l.end()
 	return errors.Join(errs...)
 }
