@@ -9,13 +9,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/rbac"
 	"github.com/bedplate/bedplate/reconcile"
-	"github.com/bedplate/bedplate/reconcile/controllers/deployment"
-	"github.com/bedplate/bedplate/reconcile/controllers/garbagecollector"
-	"github.com/bedplate/bedplate/reconcile/controllers/namespace"
-	"github.com/bedplate/bedplate/reconcile/controllers/replicaset"
-	"github.com/bedplate/bedplate/reconcile/controllers/rootca"
-	"github.com/bedplate/bedplate/reconcile/controllers/serviceaccount"
-	"github.com/bedplate/bedplate/reconcile/controllers/token"
+	"github.com/bedplate/bedplate/reconcile/controllers"
 	"github.com/bedplate/bedplate/reconcile/informer"
 	"github.com/bedplate/bedplate/reconcile/leader"
 	"github.com/bedplate/bedplate/scheduling/pods"
@@ -26,42 +20,28 @@ func (p *ControlPlane) actor(user string, groups ...string) *client.Client {
 	return client.New(p.As(apimachinery.User{Name: user, Groups: append(groups, rbac.AuthenticatedGroup)}), p.registry)
 }
 
-// controllers are the built-in controllers by the names of their identities.
-func (p *ControlPlane) controllers() map[string]func(*reconcile.Manager) error {
-	return map[string]func(*reconcile.Manager) error{
-		"deployment-controller":      deployment.Add,
-		"replicaset-controller":      replicaset.Add,
-		"namespace-controller":       namespace.Add,
-		"service-account-controller": serviceaccount.Add,
-		"generic-garbage-collector":  func(m *reconcile.Manager) error { garbagecollector.Add(m); return nil },
-		"root-ca-cert-publisher":     func(m *reconcile.Manager) error { return rootca.Add(m, p.CA()) },
-		"tokens-controller": func(m *reconcile.Manager) error {
-			return token.Add(m, token.Config{Issuer: p.security.issuer, CA: p.CA()})
-		},
-	}
-}
-
-// startControllers starts each controller under its own, least-privileged identity. Over a store that several
-// control planes may share, each has a lease of its name: one of them works, and what a deposed one writes is refused.
+// startControllers starts the controllers, each under its own, least-privileged identity, on caches that they share.
+// Over a store that several control planes may share they are led: one control plane's work, and what a deposed
+// leader writes is refused.
 func (p *ControlPlane) startControllers(ctx context.Context) error {
-	for name, add := range p.controllers() {
-		user, groups := rbac.ControllerUser(name), []string{"system:serviceaccounts", "system:serviceaccounts:kube-system"}
-		c := reconcile.Config{Client: p.actor(user, groups...), Tables: p.server, Name: name, Log: p.c.Log}
-		if p.c.Backend != nil {
-			c.Lead = &leader.Config{Client: p.actor(rbac.ControllerManagerUser), Name: name}
-		}
-		m, err := reconcile.New(c)
-		if err != nil {
-			return err
-		}
-		if err := add(m); err != nil {
-			return err
-		}
-		if err := p.layers.start(ctx, name, m.Run, nil); err != nil {
-			return err
-		}
+	c := reconcile.Config{Client: p.actor(rbac.ControllerManagerUser), Tables: p.server, Name: "kube-controller-manager", Log: p.c.Log}
+	if p.c.Backend != nil {
+		c.Lead = &leader.Config{Name: "kube-controller-manager"}
 	}
-	return nil
+	m, err := reconcile.New(c)
+	if err != nil {
+		return err
+	}
+	err = controllers.Add(m, controllers.Config{
+		Client: func(name string) *client.Client {
+			return p.actor(rbac.ControllerUser(name), "system:serviceaccounts", "system:serviceaccounts:kube-system")
+		},
+		CA: p.CA(), Issuer: p.security.issuer,
+	})
+	if err != nil {
+		return err
+	}
+	return p.layers.start(ctx, "controllers", m.Run, nil)
 }
 
 // startScheduler starts the scheduler of pods, which follows the server's own tables.

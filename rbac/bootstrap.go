@@ -37,6 +37,9 @@ func Bootstrap() []apimachinery.Object {
 		bindings = append(bindings, bindTo(name, name, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: metav1.NamespaceSystem, Name: c.name}))
 	}
 	for _, r := range roles {
+		if r.AggregationRule == nil {
+			continue
+		}
 		if rules, err := Aggregate(r, roles); err == nil { // its selectors are our own
 			r.Rules = rules
 		}

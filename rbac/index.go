@@ -3,6 +3,7 @@ package rbac
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -222,7 +223,7 @@ func copyRules(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 }
 
 func newClusterRole(o *rbacv1.ClusterRole) (*role, error) {
-	r := &role{labels: o.DeepCopy().Labels, own: copyRules(o.Rules)}
+	r := &role{labels: maps.Clone(o.Labels), own: copyRules(o.Rules)}
 	r.rules = r.own
 	if o.AggregationRule == nil {
 		return r, nil

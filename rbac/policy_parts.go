@@ -56,21 +56,12 @@ func schedulerRules() []rbacv1.PolicyRule {
 	)
 }
 
-// controllerNames are the names of the controllers, and of the leases by which they are led.
-func controllerNames() []string {
-	var names []string
-	for _, c := range controllers() {
-		names = append(names, c.name)
-	}
-	return names
-}
-
 // controllerManagerRules are of the process around the controllers: it elects a leader and mints their tokens.
 func controllerManagerRules() []rbacv1.PolicyRule {
 	return append(delegate(),
 		events(),
 		on("create", "coordination.k8s.io", "leases"),
-		on("get list watch update", "coordination.k8s.io", "leases", append(controllerNames(), "kube-controller-manager")...),
+		on("get list watch update", "coordination.k8s.io", "leases", "kube-controller-manager"),
 		on("create", "core", "serviceaccounts/token"),
 		on("create get update", "core", "serviceaccounts"),
 		on("create delete get update", "core", "secrets"),

@@ -52,8 +52,10 @@ const (
 	changePriority  = 0
 )
 
+// terminal is what [Terminal] marks.
 type terminal struct{ error }
 
+// Unwrap returns the marked error.
 func (t terminal) Unwrap() error { return t.error }
 
 // Terminal marks an error that trying again won't help: the object is worked on again when something changes.

@@ -66,6 +66,14 @@ func (c *Config) validate() error {
 
 // Manager runs controllers and what they share. Everything may be added before Run or while it runs.
 type Manager struct {
+	*shared
+	client *client.Client
+	name   string
+	record *events.Recorder // guarded by mu
+}
+
+// shared is what a manager and those of [Manager.As] have in common.
+type shared struct {
 	c       Config
 	elector *leader.Elector
 	metrics *metrics
@@ -77,7 +85,6 @@ type Manager struct {
 	always *group // while it runs
 	led    *group // while it leads
 	began  bool
-	record *events.Recorder
 }
 
 // task is something that runs with the manager.
@@ -97,7 +104,10 @@ func New(c Config) (*Manager, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("configure the manager: %w", err)
 	}
-	m := &Manager{c: c, caches: map[cacheKey]cache{}, byName: map[schema.GroupResource][]cache{}}
+	m := &Manager{
+		shared: &shared{c: c, caches: map[cacheKey]cache{}, byName: map[schema.GroupResource][]cache{}},
+		client: c.Client, name: c.Name,
+	}
 	var err error
 	if m.metrics, err = newMetrics(c.Metrics); err != nil {
 		return nil, fmt.Errorf("configure the manager: %w", err)
@@ -117,8 +127,14 @@ func New(c Config) (*Manager, error) {
 	return m, nil
 }
 
-// Client is the manager's client. Calls that are made under a Reconcile's context carry the leader's fence.
-func (m *Manager) Client() *client.Client { return m.c.Client }
+// As returns the same manager for controllers that write through another client, and whose events another name has:
+// so each can have an identity of its own that may do what it needs and no more, while all share the informers.
+func (m *Manager) As(c *client.Client, name string) *Manager {
+	return &Manager{shared: m.shared, client: c, name: name}
+}
+
+// Client is what controllers write through. Calls under a Reconcile's context carry the leader's fence.
+func (m *Manager) Client() *client.Client { return m.client }
 
 // Log is the manager's logger, never nil.
 func (m *Manager) Log() *slog.Logger { return m.c.Log }
@@ -134,12 +150,12 @@ func (m *Manager) Events() (*events.Recorder, error) {
 	if m.record != nil {
 		return m.record, nil
 	}
-	r, err := events.New(events.Config{Client: m.c.Client, Component: m.c.Name, Log: m.c.Log})
+	r, err := events.New(events.Config{Client: m.client, Component: m.name, Log: m.c.Log})
 	if err != nil {
 		return nil, err
 	}
 	m.record = r
-	m.add(&task{name: "events", run: r.Run})
+	m.add(&task{name: "events of " + m.name, run: r.Run})
 	return r, nil
 }
 

@@ -453,3 +453,52 @@ func TestDynamicInformer(t *testing.T) {
 		require.Same(t, i, again)
 	})
 }
+
+// TestOneNamespace works on one namespace alone, and does not wait to see what it wrote elsewhere.
+func TestOneNamespace(t *testing.T) {
+	env := start(t)
+	m := manager(t, reconcile.Config{Client: env.Client, Namespace: "default", Settle: time.Hour})
+	widgets := client.For[*Widget](m.Client())
+	var runs atomic.Int32
+	require.NoError(t, reconcile.Add(m, reconcile.Controller[*Widget]{
+		Reconcile: func(ctx context.Context, w *Widget) (reconcile.Result, error) {
+			require.Equal(t, "default", w.Namespace)
+			far := widget("far", 1)
+			far.Namespace = "elsewhere"
+			_, err := widgets.Apply(ctx, far, "test", client.Force())
+			runs.Add(1)
+			return reconcile.Result{After: time.Millisecond}, err
+		},
+	}))
+	run(t, m)
+	_, err := widgets.Create(t.Context(), widget("one", 1))
+	require.NoError(t, err)
+	eventually(t, func() bool { return runs.Load() > 3 })
+}
+
+// TestAs writes with other clients, and shares informers.
+func TestAs(t *testing.T) {
+	env := start(t)
+	m := manager(t, reconcile.Config{Client: env.Client, Tables: env.Server})
+	jane := client.New(env.Server.As(apimachinery.User{Name: "jane"}), env.Client.Registry())
+	other := m.As(jane, "painter")
+	require.Same(t, jane, other.Client())
+	a, err := reconcile.Informer[*Widget](m)
+	require.NoError(t, err)
+	b, err := reconcile.Informer[*Widget](other)
+	require.NoError(t, err)
+	require.Same(t, a, b)
+	recorder, err := other.Events()
+	require.NoError(t, err)
+	again, err := other.Events()
+	require.NoError(t, err)
+	require.Same(t, recorder, again)
+	stop := run(t, m)
+	w, err := client.For[*Widget](env.Client).Create(t.Context(), widget("one", 1))
+	require.NoError(t, err)
+	recorder.Normal(w, "Painted", "blue")
+	stop()
+	l, err := client.For[*corev1.Event](env.Client).List(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "painter", l.Items[0].Source.Component)
+}

@@ -16,11 +16,12 @@ import (
 type Client struct {
 	do       apimachinery.Doer
 	registry *apimachinery.Registry
+	quick    *apimachinery.QuickDecoder
 }
 
 // New returns a client that sends through d and knows the kinds of r.
 func New(d apimachinery.Doer, r *apimachinery.Registry) *Client {
-	return &Client{do: d, registry: r}
+	return &Client{do: d, registry: r, quick: apimachinery.NewQuickDecoder()}
 }
 
 // Doer is what the client sends through.
@@ -123,7 +124,7 @@ func (r Resource[T]) op(verb, namespace, name, sub string, err error) error {
 
 func (r Resource[T]) decode(body []byte) (T, error) {
 	o := r.fresh()
-	if err := apimachinery.DecodeLoose(body, o); err != nil {
+	if err := r.c.quick.DecodeLoose(body, o); err != nil {
 		return o, fmt.Errorf("decode the answer: %w", err)
 	}
 	o.GetObjectKind().SetGroupVersionKind(r.kind)

@@ -4,10 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
@@ -17,7 +21,6 @@ import (
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/client/clienttest"
-	"github.com/bedplate/bedplate/apimachinery/client/kubeconfig"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 )
 
@@ -36,11 +39,73 @@ func TestInProcess(t *testing.T) {
 func TestHTTPS(t *testing.T) {
 	clienttest.Run(t, func(t *testing.T) *client.Client {
 		env := clienttest.Start(t, clienttest.Config{Resources: kinds(), HTTPS: true})
-		conn, err := kubeconfig.Parse(env.Kubeconfig)
-		require.NoError(t, err)
-		t.Cleanup(func() { conn.Close() })
-		return client.New(conn, env.Client.Registry())
+		return client.New(connect(t, env, nil), env.Client.Registry())
 	})
+}
+
+func connect(t *testing.T, env *clienttest.Env, change func(*client.Config)) *client.Conn {
+	c := client.Config{Server: env.URL, CA: env.CA, Cert: env.Cert, Key: env.Key}
+	if change != nil {
+		change(&c)
+	}
+	conn, err := client.HTTPS(c)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// TestOneConnection sends many requests at once over HTTP/2, and so over one connection.
+func TestOneConnection(t *testing.T) {
+	env := clienttest.Start(t, clienttest.Config{Resources: kinds(), HTTPS: true})
+	var dials atomic.Int32
+	conn := connect(t, env, func(c *client.Config) {
+		c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			dials.Add(1)
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		}
+	})
+	maps := client.For[*corev1.ConfigMap](client.New(conn, env.Client.Registry()))
+	_, err := maps.List(t.Context())
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			_, err := maps.List(t.Context())
+			assert.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1, dials.Load())
+}
+
+// TestIdentity acts as somebody else, and is refused without a certificate that the authority signed.
+func TestIdentity(t *testing.T) {
+	var seen atomic.Pointer[apimachinery.User]
+	env := clienttest.Start(t, clienttest.Config{
+		Resources: kinds(), HTTPS: true,
+		Authorizer: apimachinery.AuthorizerFunc(func(_ context.Context, a *apimachinery.Attributes) (apimachinery.Decision, string, error) {
+			if a.Resource == "configmaps" {
+				u := a.User
+				seen.Store(&u)
+			}
+			return apimachinery.Allow, "", nil
+		}),
+	})
+	jane := apimachinery.User{Name: "jane", Groups: []string{"dev"}, Extra: map[string][]string{"example.org/team": {"a"}}}
+	conn := connect(t, env, func(c *client.Config) { c.Impersonate = jane })
+	maps := client.For[*corev1.ConfigMap](client.New(conn, env.Client.Registry()))
+	made, err := maps.Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "one"}, Data: map[string]string{"a": "1"},
+	})
+	require.NoError(t, err)
+	require.Equal(t, "bedplate", made.ManagedFields[0].Manager, "the user agent's first word")
+	require.Equal(t, "jane", seen.Load().Name)
+	require.Contains(t, seen.Load().Groups, "dev")
+	require.Equal(t, jane.Extra, seen.Load().Extra)
+
+	stranger := connect(t, env, func(c *client.Config) { c.CA = nil })
+	_, err = client.For[*corev1.ConfigMap](client.New(stranger, env.Client.Registry())).List(t.Context())
+	require.ErrorContains(t, err, "certificate signed by unknown authority")
 }
 
 // trip answers requests with functions, one after the other.

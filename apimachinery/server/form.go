@@ -112,8 +112,8 @@ func (k *kind) hub(e *storage.Entry) (apimachinery.Object, error) {
 func (v *view) object(e *storage.Entry) (apimachinery.Object, error) {
 	o, err := e.Form(viewForm{v}, func() (any, error) {
 		hub, err := v.kind.hub(e)
-		if err != nil {
-			return nil, err
+		if err != nil || v.found.Hub() && hub.GetObjectKind().GroupVersionKind() == v.gvk {
+			return hub, err
 		}
 		return v.fromHub(hub.DeepCopyObject().(apimachinery.Object))
 	})

@@ -4,6 +4,7 @@ package controllers
 import (
 	"errors"
 
+	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/reconcile"
 	"github.com/bedplate/bedplate/reconcile/controllers/deployment"
 	"github.com/bedplate/bedplate/reconcile/controllers/garbagecollector"
@@ -14,8 +15,21 @@ import (
 	"github.com/bedplate/bedplate/reconcile/controllers/token"
 )
 
+// The names under which the controllers write: Kubernetes' own.
+const (
+	Deployment       = "deployment-controller"
+	ReplicaSet       = "replicaset-controller"
+	GarbageCollector = "generic-garbage-collector"
+	Namespace        = "namespace-controller"
+	ServiceAccount   = "service-account-controller"
+	RootCA           = "root-ca-cert-publisher"
+	Token            = "tokens-controller"
+)
+
 // Config says what the controllers need beside the API.
 type Config struct {
+	// Client returns the client that a controller, by its name above, writes through. nil: the manager's for all.
+	Client func(name string) *client.Client
 	// CA is the certificate of the API server's authority, in PEM. Empty: it is not published.
 	CA []byte
 	// Issuer makes tokens for secrets. nil: secrets get none.
@@ -24,13 +38,22 @@ type Config struct {
 
 // Add adds them all to a manager whose client knows the kinds of core and apps.
 func Add(m *reconcile.Manager, c Config) error {
-	garbagecollector.Add(m)
-	errs := []error{deployment.Add(m), replicaset.Add(m), namespace.Add(m), serviceaccount.Add(m)}
+	as := func(name string) *reconcile.Manager {
+		if c.Client == nil {
+			return m.As(m.Client(), name)
+		}
+		return m.As(c.Client(name), name)
+	}
+	garbagecollector.Add(as(GarbageCollector))
+	errs := []error{
+		deployment.Add(as(Deployment)), replicaset.Add(as(ReplicaSet)), namespace.Add(as(Namespace)),
+		serviceaccount.Add(as(ServiceAccount)),
+	}
 	if len(c.CA) > 0 {
-		errs = append(errs, rootca.Add(m, c.CA))
+		errs = append(errs, rootca.Add(as(RootCA), c.CA))
 	}
 	if c.Issuer != nil {
-		errs = append(errs, token.Add(m, token.Config{Issuer: c.Issuer, CA: c.CA}))
+		errs = append(errs, token.Add(as(Token), token.Config{Issuer: c.Issuer, CA: c.CA}))
 	}
 	return errors.Join(errs...)
 }

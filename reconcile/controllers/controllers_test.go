@@ -204,6 +204,7 @@ func TestDeployment(t *testing.T) {
 		events, err := client.For[*corev1.Event](c.env.Client).List(ctx, client.Fields("involvedObject.kind=Deployment"))
 		require.NoError(t, err)
 		require.NotEmpty(t, events.Items)
+		require.Equal(t, controllers.Deployment, events.Items[0].Source.Component)
 	})
 }
 

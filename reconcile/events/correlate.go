@@ -14,7 +14,9 @@ type id struct {
 	typ, reason, note            string
 }
 
-func (i id) source() id { return id{group: i.group, kind: i.kind, namespace: i.namespace, name: i.name, uid: i.uid} }
+func (i id) source() id {
+	return id{group: i.group, kind: i.kind, namespace: i.namespace, name: i.name, uid: i.uid}
+}
 func (i id) similar() id {
 	i.note = ""
 	return i

@@ -357,7 +357,6 @@ func TestFaults(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			for f.watches() < 8 {
 				churn(t, env, r, 15)
-				time.Sleep(20 * time.Millisecond) // let it meet a fault
 			}
 			settled := func() bool {
 				return maps.Equal(stored(t, env), held(i)) && maps.Equal(held(i), m.versions())

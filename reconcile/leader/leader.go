@@ -119,7 +119,10 @@ func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, fence 
 		e.c.Log.Warn("lost the lease", "lease", e.c.Namespace+"/"+e.c.Name, "err", lost)
 		return errors.Join(lost, err)
 	}
-	return errors.Join(err, e.release(ctx))
+	if failed := e.release(ctx); failed != nil {
+		e.c.Log.Warn("the next leader has to wait", "err", failed)
+	}
+	return err
 }
 
 // acquire tries until the lease is its own; nil, nil when ctx ends.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,9 +33,10 @@ type Env struct {
 	Server *server.Server
 	// Client works in process.
 	Client *client.Client
-	// URL is the server's address, and Kubeconfig leads there. Empty without [HTTPS].
-	URL        string
-	Kubeconfig []byte
+	// URL is the server's address, and Kubeconfig leads there; CA, Cert and Key are what is in it, in PEM. Empty
+	// without Config.HTTPS.
+	URL                       string
+	Kubeconfig, CA, Cert, Key []byte
 
 	stop func()
 }
@@ -84,6 +86,9 @@ func Start(t TB, c Config) *Env {
 		e.URL = "https://" + s.Addr().String()
 		e.Kubeconfig, err = ca.Kubeconfig(e.URL, admin().Name, admin().Groups...)
 		require.NoError(t, err)
+		e.CA = ca.CertificatePEM()
+		e.Cert, e.Key, err = ca.Client(admin().Name, admin().Groups, time.Hour)
+		require.NoError(t, err)
 	}
 	return e
 }
@@ -110,6 +115,7 @@ func (e *Env) Stop() { e.stop() }
 // certificates authenticates by client certificate.
 type certificates struct{ roots *x509.CertPool }
 
+// Authenticate implements apimachinery.Authenticator.
 func (c certificates) Authenticate(r *http.Request) (u apimachinery.User, ok bool, err error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return u, false, nil

@@ -274,9 +274,13 @@ func (p *planner) scale() {
 		}
 		return
 	}
-	if !rolling(p.d) {
-		return
+	if rolling(p.d) {
+		p.spread(want)
 	}
+}
+
+// spread gives each active set its share of a change of the deployment's size; what is left over goes to the largest.
+func (p *planner) spread(want int32) {
 	sets := active(p.all())
 	var most int32
 	if want > 0 {

@@ -66,7 +66,9 @@ func (n *Node) Blocking() []*Node {
 	})
 }
 
-func has(o metav1.Object, finalizer string) bool { return slices.Contains(o.GetFinalizers(), finalizer) }
+func has(o metav1.Object, finalizer string) bool {
+	return slices.Contains(o.GetFinalizers(), finalizer)
+}
 
 // Put notes an object's state.
 func (g *Graph) Put(kind schema.GroupKind, o metav1.Object) (look []types.UID) {
