@@ -3,6 +3,7 @@
 # make bench    the benchmarks behind docs/PERFORMANCE.md
 # make vet      static checks, for every system that a part builds on
 # make deps     Debian packages that the build and the tests need
+# make peers    Kubernetes' own code beside ours (slow to build; not part of make test)
 # make tidy     go.mod and go.sum of every module
 
 SHELL := /bin/bash -o pipefail
@@ -10,11 +11,12 @@ GO    ?= go
 TAGS  := seccomp
 PKGS  ?= ./...
 NESTED := internal/interop
+PEERS  := internal/peers
 
 # What must build elsewhere too: all but the node (DESIGN: "Linux for the node").
-PORTABLE = $(shell $(GO) list ./... | grep -vE '/(runtime|netplug|volume|examples)(/|$$)')
+PORTABLE = $(shell $(GO) list ./... | grep -vE '/(runtime|netplug|volume)(/|$$)|/examples/cluster')
 
-.PHONY: deps vet test unit interop bench cluster tidy
+.PHONY: deps vet test unit interop peers bench cluster tidy
 
 deps:
 	@missing=""; for p in gcc pkg-config libseccomp-dev busybox-static; do \
@@ -36,6 +38,9 @@ interop:
 
 test: vet unit interop
 
+peers:
+	cd $(PEERS) && $(GO) vet ./... && $(GO) test -timeout 60m ./...
+
 bench:
 	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchmem -timeout 60m $(PKGS)
 
@@ -45,4 +50,4 @@ cluster: deps
 
 tidy:
 	$(GO) mod tidy
-	for m in $(NESTED); do (cd $$m && $(GO) mod tidy) || exit 1; done
+	for m in $(NESTED) $(PEERS); do (cd $$m && $(GO) mod tidy) || exit 1; done

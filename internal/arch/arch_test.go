@@ -46,7 +46,7 @@ var house = []room{
 	{"apimachinery/structural/gen", []string{"apimachinery"}, slices.Concat(k8s, []string{"k8s.io/client-go/applyconfigurations", "k8s.io/client-go/kubernetes/scheme"})},
 	{"apimachinery", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/kube-openapi", "gopkg.in/evanphx/json-patch.v4", "github.com/go-json-experiment/json", "github.com/klauspost/compress/gzip"})},
 
-	{"reconcile/informer", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/tidwall/btree", "github.com/stretchr/"})},
+	{"reconcile/informer", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/tidwall/btree", "github.com/go-json-experiment/json/jsontext", "github.com/stretchr/"})},
 	{"reconcile", []string{"reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/prometheus/"})},
 	{"admission", []string{"admission", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "reconcile/informer"}, k8s},
 	{"rbac", []string{"rbac", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "reconcile/informer"}, slices.Concat(k8s, []string{"github.com/golang-jwt/jwt/v5"})},

@@ -250,8 +250,9 @@ func TestKilled(t *testing.T) {
 	const marker = "86399.25"
 	out, err := k.shell(t.Context(), "kubectl create deployment web --image="+env["IMAGE"]+" --replicas=20 -- sleep "+marker+" && kubectl rollout status deployment/web --timeout=100s", "")
 	require.NoError(t, err, out)
+	// A container runs a moment before its process is the command.
+	require.Eventually(t, func() bool { return len(processes(t, marker)) == 20 }, time.Minute, 10*time.Millisecond)
 	before := processes(t, marker)
-	require.Len(t, before, 20)
 	c.kill()
 	require.Equal(t, before, processes(t, marker))
 	c.start()
