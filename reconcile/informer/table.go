@@ -1,7 +1,6 @@
 package informer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -48,7 +46,7 @@ type partialForm struct{}
 func PartialOf(e *storage.Entry) (*metav1.PartialObjectMetadata, error) {
 	o, err := e.Form(partialForm{}, func() (any, error) {
 		o := &metav1.PartialObjectMetadata{}
-		if err := decodeMetadata(e.Raw, &o.ObjectMeta); err != nil {
+		if err := apimachinery.DecodeMetadata(e.Raw, &o.ObjectMeta); err != nil {
 			return nil, fmt.Errorf("decode metadata: %w", err)
 		}
 		o.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata"))
@@ -59,30 +57,6 @@ func PartialOf(e *storage.Entry) (*metav1.PartialObjectMetadata, error) {
 		return nil, err
 	}
 	return o.(*metav1.PartialObjectMetadata), nil
-}
-
-// decodeMetadata reads an object's metadata and nothing that comes after it.
-func decodeMetadata(raw []byte, into *metav1.ObjectMeta) error {
-	d := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
-	if _, err := d.ReadToken(); err != nil {
-		return err
-	}
-	for d.PeekKind() == '"' {
-		name, err := d.ReadToken()
-		if err != nil {
-			return err
-		}
-		wanted := name.String() == "metadata"
-		value, err := d.ReadValue()
-		if err != nil {
-			return err
-		}
-		if wanted {
-			return apimachinery.DecodeLoose(value, into)
-		}
-	}
-	_, err := d.ReadToken()
-	return err
 }
 
 // local is a source that follows a table.

@@ -4,12 +4,14 @@ package coordination
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/duration"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -31,6 +33,10 @@ func Leases() apimachinery.Resource {
 			Plural:           "leases",
 			Columns:          columns(),
 		}},
+		Prepare: func(_ context.Context, new, old apimachinery.Object) {
+			o, _ := old.(*coordinationv1.Lease)
+			prepare(new.(*coordinationv1.Lease), o)
+		},
 		Validate: func(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
 			return validate(new.(*coordinationv1.Lease))
 		},
@@ -71,30 +77,45 @@ func validate(l *coordinationv1.Lease) field.ErrorList {
 	if s.LeaseTransitions != nil && *s.LeaseTransitions < 0 {
 		errs = append(errs, field.Invalid(path.Child("leaseTransitions"), *s.LeaseTransitions, "must be greater than or equal to 0"))
 	}
-	if s.HolderIdentity != nil && *s.HolderIdentity == "" {
-		errs = append(errs, field.Invalid(path.Child("holderIdentity"), "", "must not be empty: leave it out for no holder"))
-	}
 	return append(errs, validateStrategy(s, path)...)
+}
+
+// prepare takes out the fields of coordinated leader election (KEP-4355), which Kubernetes has off by default, unless
+// the lease has them already. old is nil on create.
+func prepare(new, old *coordinationv1.Lease) {
+	if old == nil || old.Spec.Strategy == nil {
+		new.Spec.Strategy = nil
+	}
+	if old == nil || old.Spec.PreferredHolder == nil {
+		new.Spec.PreferredHolder = nil
+	}
 }
 
 func validateStrategy(s coordinationv1.LeaseSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if s.Strategy != nil && *s.Strategy != coordinationv1.OldestEmulationVersion && !qualified(string(*s.Strategy)) {
-		errs = append(errs, field.NotSupported(path.Child("strategy"), *s.Strategy, []coordinationv1.CoordinatedLeaseStrategy{coordinationv1.OldestEmulationVersion}))
+	if s.Strategy != nil {
+		errs = validateStrategyName(string(*s.Strategy), path.Child("strategy"))
 	}
-	if s.PreferredHolder != nil && *s.PreferredHolder != "" && s.Strategy == nil {
+	if s.PreferredHolder != nil && *s.PreferredHolder != "" && (s.Strategy == nil || *s.Strategy == "") {
 		errs = append(errs, field.Forbidden(path.Child("preferredHolder"), "may only be specified if `strategy` is defined"))
 	}
 	return errs
 }
 
-func qualified(s string) bool {
-	for _, r := range s {
-		if r == '/' {
-			return true
+// validateStrategyName judges Kubernetes' own strategy, or one that a domain qualifies.
+func validateStrategyName(name string, path *field.Path) field.ErrorList {
+	path = path.Child("strategy") // as Kubernetes reports it
+	if !strings.Contains(name, "/") {
+		if name != string(coordinationv1.OldestEmulationVersion) {
+			return field.ErrorList{field.NotSupported(path, name, []string{string(coordinationv1.OldestEmulationVersion)})}
 		}
+		return nil
 	}
-	return false
+	var errs field.ErrorList
+	for _, msg := range utilvalidation.IsQualifiedName(name) {
+		errs = append(errs, field.Invalid(path, name, msg))
+	}
+	return errs
 }
 
 func columns() []apimachinery.Column {
