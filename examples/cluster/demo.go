@@ -32,7 +32,7 @@ func demo(ctx context.Context, c *client.Client, nodes []*node.Node) error {
 	img, err := image.Build(map[string]image.File{
 		"bin/busybox": {Source: busybox, Mode: 0o755}, "bin/sh": {Link: "busybox"},
 	}, image.BuildOptions{Config: image.ContainerConfig{
-		Cmd: []string{"sh", "-c", `while busybox date "+%T hello from $HOSTNAME"; do busybox sleep 1; done`},
+		Cmd: []string{"sh", "-c", `trap exit TERM; while busybox date "+%T hello from $HOSTNAME"; do busybox sleep 1 & wait; done`},
 		Env: []string{"PATH=/bin"},
 	}})
 	if err != nil {

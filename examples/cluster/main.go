@@ -48,6 +48,9 @@ func main() {
 }
 
 func run(ctx context.Context, o options) (err error) {
+	if o.nodes > 0 && os.Geteuid() != 0 {
+		return errors.New("running containers needs root: run it as root, or the control plane alone with -nodes 0")
+	}
 	level := slog.LevelWarn
 	if o.verbose {
 		level = slog.LevelDebug
@@ -77,7 +80,7 @@ func run(ctx context.Context, o options) (err error) {
 	defer cancel(nil)
 	nodes, wait, err := startNodes(ctx, cancel, plane, o, log, stage)
 	defer func() { cancel(nil); err = errors.Join(err, wait()) }()
-	if err != nil {
+	if err != nil || ctx.Err() != nil {
 		return err
 	}
 	if o.demo && len(nodes) > 0 {

@@ -304,6 +304,14 @@ func TestWithoutRoot(t *testing.T) {
 	for s.Scan() {
 	}
 	require.NoError(t, cmd.Wait())
+
+	empty := t.TempDir()
+	cmd = exec.Command(filepath.Join(bin, "cluster"), "-nodes", "1", "-data-dir", filepath.Join(empty, "data"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	text, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	require.Equal(t, "cluster: running containers needs root: run it as root, or the control plane alone with -nodes 0\n", string(text))
+	require.NoDirExists(t, filepath.Join(empty, "data"))
 }
 
 // TestRefusals: what can't be started says in one line what to do, and leaves nothing behind.
