@@ -64,7 +64,7 @@ func TestDeploymentValidation(t *testing.T) {
 		"spec.template.spec.containers: Required value":                                                               func(s *appsv1.DeploymentSpec) { s.Template.Spec.Containers = nil },
 		"spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"":                func(s *appsv1.DeploymentSpec) { s.Template.Spec.RestartPolicy = "Never" },
 		"activeDeadlineSeconds in ReplicaSet is not Supported":                                                        func(s *appsv1.DeploymentSpec) { s.Template.Spec.ActiveDeadlineSeconds = ptr(int64(1)) },
-		"spec.strategy.type: Unsupported value: \"Odd\"":                                                              func(s *appsv1.DeploymentSpec) { s.Strategy.Type = "Odd" },
+		"spec.strategy: Unsupported value":                                                                            func(s *appsv1.DeploymentSpec) { s.Strategy.Type = "Odd" },
 		"may not be specified when strategy `type` is 'Recreate'": func(s *appsv1.DeploymentSpec) {
 			s.Strategy = appsv1.DeploymentStrategy{Type: "Recreate", RollingUpdate: &appsv1.RollingUpdateDeployment{}}
 		},

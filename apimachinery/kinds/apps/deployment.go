@@ -29,7 +29,7 @@ func Deployments() apimachinery.Resource {
 			Plural:           "deployments", Short: []string{"deploy"}, Category: []string{"all"},
 			Columns: framed(func(d *appsv1.Deployment) (*corev1.PodSpec, *metav1.LabelSelector) {
 				return &d.Spec.Template.Spec, d.Spec.Selector
-			},
+			}, selectorText,
 				column("Ready", "string", func(d *appsv1.Deployment) any {
 					return fmt.Sprintf("%d/%d", d.Status.ReadyReplicas, count(d.Spec.Replicas))
 				}),
@@ -41,7 +41,7 @@ func Deployments() apimachinery.Resource {
 		Prepare: func(_ context.Context, new, old apimachinery.Object) { prepareDeployment(new, old) },
 		Validate: func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
 			n := new.(*appsv1.Deployment)
-			errs := validateDeployment(&n.Spec)
+			errs := append(core.ValidateFinalizers(n), validateDeployment(&n.Spec)...)
 			if old != nil {
 				errs = append(errs, validation.ValidateImmutableField(n.Spec.Selector, old.(*appsv1.Deployment).Spec.Selector, spec.Child("selector"))...)
 			}
@@ -54,13 +54,11 @@ func Deployments() apimachinery.Resource {
 					Owned: []string{"status"},
 					Prepare: func(_ context.Context, new, old apimachinery.Object) {
 						n, o := new.(*appsv1.Deployment), old.(*appsv1.Deployment)
-						annotations := n.Annotations // the controller writes the revision there
-						n.Spec, n.Generation = o.Spec, o.Generation
-						apimachinery.KeepMeta(n, o)
-						n.Annotations = annotations
+						n.Spec, n.Generation, n.Labels = o.Spec, o.Generation, o.Labels
 					},
 					Validate: func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
-						return validateDeploymentStatus(&new.(*appsv1.Deployment).Status, &old.(*appsv1.Deployment).Status)
+						errs := core.ValidateFinalizers(new)
+						return append(errs, validateDeploymentStatus(&new.(*appsv1.Deployment).Status, &old.(*appsv1.Deployment).Status)...)
 					},
 				},
 			},
@@ -69,6 +67,14 @@ func Deployments() apimachinery.Resource {
 			}, func(d *appsv1.Deployment, n int32) { d.Spec.Replicas = &n }),
 		},
 	}
+}
+
+func selectorText(s *metav1.LabelSelector) string {
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return "<invalid>"
+	}
+	return selector.String()
 }
 
 func count(n *int32) int32 {
@@ -104,10 +110,12 @@ func prepareDeployment(new, old apimachinery.Object) {
 	n := new.(*appsv1.Deployment)
 	if old == nil {
 		n.Status, n.Generation = appsv1.DeploymentStatus{}, 1
+		core.PrepareTemplate(&n.Spec.Template, nil)
 		return
 	}
 	o := old.(*appsv1.Deployment)
 	n.Status, n.Generation = o.Status, o.Generation
+	core.PrepareTemplate(&n.Spec.Template, &o.Spec.Template)
 	if !equality.Semantic.DeepEqual(n.Spec, o.Spec) || !equality.Semantic.DeepEqual(n.Annotations, o.Annotations) {
 		n.Generation++
 	}
@@ -115,8 +123,7 @@ func prepareDeployment(new, old apimachinery.Object) {
 
 func validateDeployment(s *appsv1.DeploymentSpec) field.ErrorList {
 	errs := notNegative(int64(count(s.Replicas)), spec.Child("replicas"))
-	errs = append(errs, validateSelector(s.Selector, &s.Template, "deployment")...)
-	errs = append(errs, validateTemplate(&s.Template)...)
+	errs = append(errs, validateSelected(s.Selector, &s.Template, "deployment")...)
 	errs = append(errs, validateStrategy(&s.Strategy, spec.Child("strategy"))...)
 	errs = append(errs, notNegative(int64(s.MinReadySeconds), spec.Child("minReadySeconds"))...)
 	if s.RevisionHistoryLimit != nil {
@@ -145,7 +152,7 @@ func validateStrategy(s *appsv1.DeploymentStrategy, path *field.Path) field.Erro
 		}
 		return validateRolling(s.RollingUpdate, path.Child("rollingUpdate"))
 	}
-	return field.ErrorList{field.NotSupported(path.Child("type"), s.Type, []appsv1.DeploymentStrategyType{
+	return field.ErrorList{field.NotSupported(path, *s, []appsv1.DeploymentStrategyType{
 		appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType,
 	})}
 }

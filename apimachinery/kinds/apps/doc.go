@@ -40,8 +40,8 @@ func column[T apimachinery.Object](name, typ string, cell func(T) any) apimachin
 	}
 }
 
-// framed puts name in front of columns, and age, containers, images and selector behind them.
-func framed[T apimachinery.Object](workload func(T) (*corev1.PodSpec, *metav1.LabelSelector), middle ...apimachinery.Column) []apimachinery.Column {
+// framed puts name in front of columns, and age, containers, images and selector, in the words of format, behind them.
+func framed[T apimachinery.Object](workload func(T) (*corev1.PodSpec, *metav1.LabelSelector), format func(*metav1.LabelSelector) string, middle ...apimachinery.Column) []apimachinery.Column {
 	name := column("Name", "string", func(o T) any { return o.GetName() })
 	name.Format = "name"
 	wide := func(c apimachinery.Column) apimachinery.Column {
@@ -65,7 +65,7 @@ func framed[T apimachinery.Object](workload func(T) (*corev1.PodSpec, *metav1.La
 		wide(column("Images", "string", list(func(c *corev1.Container) string { return c.Image }))),
 		wide(column("Selector", "string", func(o T) any {
 			_, s := workload(o)
-			return metav1.FormatLabelSelector(s)
+			return format(s)
 		})),
 	)
 }
@@ -135,15 +135,17 @@ func notNegative(n int64, path *field.Path) field.ErrorList {
 	return validation.ValidateNonnegativeField(n, path)
 }
 
-// validateSelector judges a selector and whether the template has its labels.
-func validateSelector(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, kind string) field.ErrorList {
+// validateSelected judges a selector, and the template that must have its labels.
+func validateSelected(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, kind string) field.ErrorList {
 	path := spec.Child("selector")
+	var errs field.ErrorList
 	if s == nil {
-		return field.ErrorList{field.Required(path, "")}
-	}
-	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)
-	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
-		errs = append(errs, field.Invalid(path, s, "empty selector is invalid for "+kind))
+		errs = append(errs, field.Required(path, ""))
+	} else {
+		errs = append(errs, metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)...)
+		if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+			errs = append(errs, field.Invalid(path, s, "empty selector is invalid for "+kind))
+		}
 	}
 	selector, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
@@ -152,7 +154,7 @@ func validateSelector(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, kind s
 	if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {
 		errs = append(errs, field.Invalid(spec.Child("template", "metadata", "labels"), t.Labels, "`selector` does not match template `labels`"))
 	}
-	return errs
+	return append(errs, validateTemplate(t)...)
 }
 
 // validateTemplate judges a template of pods that are to run for ever.

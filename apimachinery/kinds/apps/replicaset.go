@@ -26,7 +26,7 @@ func ReplicaSets() apimachinery.Resource {
 			Plural:           "replicasets", Short: []string{"rs"}, Category: []string{"all"},
 			Columns: framed(func(r *appsv1.ReplicaSet) (*corev1.PodSpec, *metav1.LabelSelector) {
 				return &r.Spec.Template.Spec, r.Spec.Selector
-			},
+			}, metav1.FormatLabelSelector,
 				column("Desired", "integer", func(r *appsv1.ReplicaSet) any { return int64(count(r.Spec.Replicas)) }),
 				column("Current", "integer", func(r *appsv1.ReplicaSet) any { return int64(r.Status.Replicas) }),
 				column("Ready", "integer", func(r *appsv1.ReplicaSet) any { return int64(r.Status.ReadyReplicas) }),
@@ -41,10 +41,9 @@ func ReplicaSets() apimachinery.Resource {
 		Prepare: func(_ context.Context, new, old apimachinery.Object) { prepareReplicaSet(new, old) },
 		Validate: func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
 			n := new.(*appsv1.ReplicaSet)
-			errs := notNegative(int64(count(n.Spec.Replicas)), spec.Child("replicas"))
+			errs := append(core.ValidateFinalizers(n), notNegative(int64(count(n.Spec.Replicas)), spec.Child("replicas"))...)
 			errs = append(errs, notNegative(int64(n.Spec.MinReadySeconds), spec.Child("minReadySeconds"))...)
-			errs = append(errs, validateSelector(n.Spec.Selector, &n.Spec.Template, "replicaset")...)
-			errs = append(errs, validateTemplate(&n.Spec.Template)...)
+			errs = append(errs, validateSelected(n.Spec.Selector, &n.Spec.Template, "replicaset")...)
 			if old != nil {
 				errs = append(errs, validation.ValidateImmutableField(n.Spec.Selector, old.(*appsv1.ReplicaSet).Spec.Selector, spec.Child("selector"))...)
 			}
@@ -58,10 +57,9 @@ func ReplicaSets() apimachinery.Resource {
 					Prepare: func(_ context.Context, new, old apimachinery.Object) {
 						n, o := new.(*appsv1.ReplicaSet), old.(*appsv1.ReplicaSet)
 						n.Spec, n.Generation = o.Spec, o.Generation
-						apimachinery.KeepMeta(n, o)
 					},
 					Validate: func(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
-						return validateReplicaSetStatus(&new.(*appsv1.ReplicaSet).Status)
+						return append(core.ValidateFinalizers(new), validateReplicaSetStatus(&new.(*appsv1.ReplicaSet).Status)...)
 					},
 				},
 			},
@@ -76,10 +74,12 @@ func prepareReplicaSet(new, old apimachinery.Object) {
 	n := new.(*appsv1.ReplicaSet)
 	if old == nil {
 		n.Status, n.Generation = appsv1.ReplicaSetStatus{}, 1
+		core.PrepareTemplate(&n.Spec.Template, nil)
 		return
 	}
 	o := old.(*appsv1.ReplicaSet)
 	n.Status, n.Generation = o.Status, o.Generation
+	core.PrepareTemplate(&n.Spec.Template, &o.Spec.Template)
 	if !equality.Semantic.DeepEqual(n.Spec, o.Spec) {
 		n.Generation++
 	}

@@ -129,6 +129,9 @@ func columns() []apimachinery.Column {
 		text("Name", "name", func(l *coordinationv1.Lease) any { return l.Name }),
 		text("Holder", "", func(l *coordinationv1.Lease) any { return holder(l) }),
 		text("Age", "", func(l *coordinationv1.Lease) any {
+			if l.CreationTimestamp.IsZero() {
+				return "<unknown>"
+			}
 			return duration.HumanDuration(time.Since(l.CreationTimestamp.Time))
 		}),
 	}

@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -33,7 +32,7 @@ func ConfigMaps() apimachinery.Resource {
 			},
 		}},
 		Validate: func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
-			errs := validateConfigMap(new.(*corev1.ConfigMap))
+			errs := append(ValidateFinalizers(new), validateConfigMap(new.(*corev1.ConfigMap))...)
 			if old != nil {
 				errs = append(errs, validateConfigMapUpdate(new.(*corev1.ConfigMap), old.(*corev1.ConfigMap))...)
 			}
@@ -89,13 +88,6 @@ func validateConfigMapUpdate(new, old *corev1.ConfigMap) field.ErrorList {
 
 func immutableSet(path *field.Path) *field.Error {
 	return field.Forbidden(path, "field is immutable when `immutable` is set")
-}
-
-// qualified says whether a name has a domain prefix.
-func qualified(name string) bool { return strings.Contains(name, "/") }
-
-func notOneOf[S ~string](path *field.Path, have S, supported ...S) *field.Error {
-	return field.NotSupported(path, have, supported)
 }
 
 func immutable(path *field.Path, value any, what string) *field.Error {

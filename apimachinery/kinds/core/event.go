@@ -39,11 +39,8 @@ func Events() apimachinery.Resource {
 			Columns: viewColumns(eventColumns()),
 			Fields:  eventFields("regarding", "reportingController"),
 		}},
-		Validate: func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
-			if old == nil {
-				return validateEvent(new.(*corev1.Event))
-			}
-			return validateEventUpdate(new.(*corev1.Event), old.(*corev1.Event))
+		Validate: func(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
+			return validateEvent(new.(*corev1.Event))
 		},
 		Upsert: true,
 		TTL:    eventTTL,
@@ -94,96 +91,69 @@ func toCoreEvent(e *eventsv1.Event) *corev1.Event {
 	return out
 }
 
-// validateEvent judges events of both generations: those with an eventTime are held to the rules of
-// events.k8s.io, older ones need little more than a namespace that matches.
+// validateEvent judges events of both generations: those with an eventTime must say who reports what, older ones
+// need little more than a namespace that matches. An update is held to the same, and not to what was there before:
+// that is only for the other home of events.
 func validateEvent(e *corev1.Event) field.ErrorList {
 	errs := validateEventNamespace(e)
+	for _, msg := range utilvalidation.IsDNS1123Subdomain(e.Namespace) {
+		errs = append(errs, field.Invalid(field.NewPath("namespace"), e.Namespace, msg))
+	}
 	if e.EventTime.IsZero() {
 		return errs
 	}
-	required := func(name, value string, most int) {
-		path := field.NewPath(name)
-		if value == "" {
-			errs = append(errs, field.Required(path, ""))
-		} else if len(value) > most {
+	const short, long = 128, 1024
+	required := func(name, value string) *field.Path {
+		if path := field.NewPath(name); value != "" {
+			return path
+		}
+		errs = append(errs, field.Required(field.NewPath(name), ""))
+		return field.NewPath(name)
+	}
+	atMost := func(path *field.Path, value string, most int) {
+		if len(value) > most {
 			errs = append(errs, field.Invalid(path, "", fmt.Sprintf("can have at most %d characters", most)))
 		}
 	}
-	required("reportingController", e.ReportingController, 1<<10)
-	for _, msg := range utilvalidation.IsQualifiedName(e.ReportingController) {
-		errs = append(errs, field.Invalid(field.NewPath("reportingController"), e.ReportingController, msg))
-	}
-	required("reportingInstance", e.ReportingInstance, 128)
-	required("action", e.Action, 128)
-	required("reason", e.Reason, 128)
-	if len(e.Message) > 1024 {
-		errs = append(errs, field.Invalid(field.NewPath("message"), "", "can have at most 1024 characters"))
-	}
-	return append(errs, validateSeries(e)...)
-}
-
-func validateSeries(e *corev1.Event) field.ErrorList {
-	var errs field.ErrorList
-	if e.Series != nil {
-		if e.Series.Count < 2 {
-			errs = append(errs, field.Invalid(field.NewPath("series.count"), "", "should be at least 2"))
-		}
-		if e.Series.LastObservedTime.IsZero() {
-			errs = append(errs, field.Required(field.NewPath("series.lastObservedTime"), ""))
-		}
-	}
+	errs = append(errs, validateQualifiedName(e.ReportingController, required("reportingComponent", e.ReportingController))...)
+	atMost(required("reportingInstance", e.ReportingInstance), e.ReportingInstance, short)
+	atMost(required("action", e.Action), e.Action, short)
+	atMost(required("reason", e.Reason), e.Reason, short)
+	atMost(field.NewPath("message"), e.Message, long)
 	return errs
 }
 
+// validateEventNamespace lets an event about something without a namespace be in the default one, or, if it has an
+// eventTime, in the system's.
 func validateEventNamespace(e *corev1.Event) field.ErrorList {
-	path := field.NewPath("involvedObject", "namespace")
-	involved := e.InvolvedObject.Namespace
+	involved, old := e.InvolvedObject.Namespace, e.EventTime.IsZero()
 	switch {
-	case involved == "" && e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem:
-		return field.ErrorList{field.Invalid(path, involved, "does not match event.namespace")}
-	case involved != "" && involved != e.Namespace:
-		return field.ErrorList{field.Invalid(path, involved, "does not match event.namespace")}
+	case involved == "" && e.Namespace == metav1.NamespaceDefault,
+		involved == "" && old && e.Namespace == metav1.NamespaceNone,
+		involved == "" && !old && e.Namespace == metav1.NamespaceSystem,
+		involved != "" && (!old || involved == e.Namespace):
+		return nil
 	}
-	return nil
-}
-
-func validateEventUpdate(new, old *corev1.Event) field.ErrorList {
-	errs := validateEvent(new)
-	if new.EventTime.IsZero() && old.EventTime.IsZero() {
-		return errs
-	}
-	keep := func(name string, new, old any) {
-		if new != old {
-			errs = append(errs, immutable(field.NewPath(name), new, ""))
-		}
-	}
-	keep("involvedObject", new.InvolvedObject, old.InvolvedObject)
-	keep("reason", new.Reason, old.Reason)
-	keep("reportingController", new.ReportingController, old.ReportingController)
-	keep("reportingInstance", new.ReportingInstance, old.ReportingInstance)
-	keep("action", new.Action, old.Action)
-	keep("type", new.Type, old.Type)
-	if !new.EventTime.Equal(&old.EventTime) {
-		errs = append(errs, immutable(field.NewPath("eventTime"), new.EventTime, ""))
-	}
-	return errs
+	return field.ErrorList{field.Invalid(field.NewPath("involvedObject", "namespace"), involved, "does not match event.namespace")}
 }
 
 func eventColumns() []apimachinery.Column {
 	type event = *corev1.Event
+	name := nameColumn[event]()
+	name.Priority = 1
 	return []apimachinery.Column{
 		column("Last Seen", "string", func(e event) any { return lastSeen(e) }),
 		column("Type", "string", func(e event) any { return e.Type }),
 		column("Reason", "string", func(e event) any { return e.Reason }),
 		column("Object", "string", func(e event) any {
-			return strings.ToLower(e.InvolvedObject.Kind) + "/" + e.InvolvedObject.Name
+			return eventObject(e)
 		}),
 		wide("Subobject", "string", func(e event) any { return e.InvolvedObject.FieldPath }),
 		wide("Source", "string", func(e event) any { return eventSource(e) }),
 		column("Message", "string", func(e event) any { return strings.TrimSpace(e.Message) }),
 		wide("First Seen", "string", func(e event) any { return firstSeen(e) }),
 		wide("Count", "string", func(e event) any { return eventCount(e) }),
-		wide("Name", "string", func(e event) any { return e.Name }),
+		name,
 	}
 }
 
@@ -193,6 +163,14 @@ func viewColumns(columns []apimachinery.Column) []apimachinery.Column {
 		columns[i].Cell = func(o apimachinery.Object) any { return c.Cell(toCoreEvent(o.(*eventsv1.Event))) }
 	}
 	return columns
+}
+
+func eventObject(e *corev1.Event) string {
+	kind := strings.ToLower(e.InvolvedObject.Kind)
+	if e.InvolvedObject.Name == "" {
+		return kind
+	}
+	return kind + "/" + e.InvolvedObject.Name
 }
 
 func lastSeen(e *corev1.Event) string {
@@ -216,7 +194,7 @@ func eventCount(e *corev1.Event) int64 {
 	switch {
 	case e.Series != nil:
 		return int64(e.Series.Count)
-	case e.Count > 1:
+	case e.Count != 0:
 		return int64(e.Count)
 	}
 	return 1

@@ -86,7 +86,7 @@ func TestNode(t *testing.T) {
 	moved.Spec.PodCIDR, moved.Spec.PodCIDRs = "10.1.0.0/24", []string{"10.1.0.0/24"}
 	require.Equal(t, []string{"spec.podCIDRs Forbidden"}, text(validate(t.Context(), moved, n)))
 	n.Spec.Taints = []corev1.Taint{{Key: "a", Effect: "NoSchedule"}, {Key: "a", Effect: "NoSchedule"}}
-	require.Equal(t, []string{"spec.taints[1] Duplicate value"}, text(validate(t.Context(), n, nil)))
+	require.Equal(t, []string{"metadata.taints[1] Duplicate value"}, text(validate(t.Context(), n, nil)))
 }
 
 // TestEventViews: an event goes through its other home and comes back as it was.

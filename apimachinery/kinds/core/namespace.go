@@ -6,7 +6,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -30,12 +29,15 @@ func Namespaces() apimachinery.Resource {
 		}},
 		ValidName: validation.ValidateNamespaceName,
 		Default: func(o apimachinery.Object) {
-			if n := o.(*corev1.Namespace); n.Name != "" {
-				if n.Labels == nil {
-					n.Labels = map[string]string{}
-				}
-				n.Labels[corev1.LabelMetadataName] = n.Name
+			n := o.(*corev1.Namespace)
+			set(&n.Status.Phase, corev1.NamespaceActive)
+			if n.Name == "" {
+				return
 			}
+			if n.Labels == nil {
+				n.Labels = map[string]string{}
+			}
+			n.Labels[corev1.LabelMetadataName] = n.Name
 		},
 		Prepare: func(_ context.Context, new, old apimachinery.Object) {
 			n := new.(*corev1.Namespace)
@@ -48,6 +50,14 @@ func Namespaces() apimachinery.Resource {
 			}
 			n.Spec.Finalizers, n.Status = old.(*corev1.Namespace).Spec.Finalizers, old.(*corev1.Namespace).Status
 		},
+		Validate: func(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
+			n := new.(*corev1.Namespace)
+			errs := ValidateFinalizers(n)
+			for _, f := range n.Spec.Finalizers {
+				errs = append(errs, validateNamespaceFinalizer(f, spec.Child("finalizers"))...)
+			}
+			return errs
+		},
 		BeginDelete: func(o apimachinery.Object) {
 			o.(*corev1.Namespace).Status.Phase = corev1.NamespaceTerminating
 		},
@@ -59,7 +69,6 @@ func Namespaces() apimachinery.Resource {
 					Owned: []string{"status"},
 					Prepare: func(_ context.Context, new, old apimachinery.Object) {
 						new.(*corev1.Namespace).Spec = old.(*corev1.Namespace).Spec
-						apimachinery.KeepMeta(new, old)
 					},
 					Validate: validateNamespaceStatus,
 				},
@@ -69,7 +78,6 @@ func Namespaces() apimachinery.Resource {
 				Strategy: &apimachinery.Strategy{
 					Prepare: func(_ context.Context, new, old apimachinery.Object) {
 						new.(*corev1.Namespace).Status = old.(*corev1.Namespace).Status
-						apimachinery.KeepMeta(new, old)
 					},
 					Validate: validateNamespaceFinalizers,
 				},
@@ -89,26 +97,25 @@ func hasFinalizer(n *corev1.Namespace, f corev1.FinalizerName) bool {
 
 func validateNamespaceStatus(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
 	n := new.(*corev1.Namespace)
-	phase := field.NewPath("status", "phase")
+	errs, phase := ValidateFinalizers(n), field.NewPath("status", "Phase")
 	switch {
 	case n.DeletionTimestamp.IsZero() && n.Status.Phase != corev1.NamespaceActive:
-		return field.ErrorList{field.Invalid(phase, n.Status.Phase, "may only be 'Active' while the namespace is not being deleted")}
+		errs = append(errs, field.Invalid(phase, n.Status.Phase, "may only be 'Active' while the namespace is not being deleted"))
 	case !n.DeletionTimestamp.IsZero() && n.Status.Phase != corev1.NamespaceTerminating:
-		return field.ErrorList{field.Invalid(phase, n.Status.Phase, "may only be 'Terminating' while the namespace is being deleted")}
+		errs = append(errs, field.Invalid(phase, n.Status.Phase, "may only be 'Terminating' while the namespace is being deleted"))
 	}
-	return nil
+	return errs
 }
 
 func validateNamespaceFinalizers(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
-	var errs field.ErrorList
-	for i, f := range new.(*corev1.Namespace).Spec.Finalizers {
-		path := spec.Child("finalizers").Index(i)
-		for _, msg := range utilvalidation.IsQualifiedName(string(f)) {
-			errs = append(errs, field.Invalid(path, f, msg))
-		}
-		if f != corev1.FinalizerKubernetes && !qualified(string(f)) {
-			errs = append(errs, field.Invalid(path, f, "must be 'kubernetes' or a fully qualified name"))
-		}
+	n := new.(*corev1.Namespace)
+	errs := ValidateFinalizers(n)
+	for i, f := range n.Spec.Finalizers {
+		errs = append(errs, validateNamespaceFinalizer(f, spec.Child("finalizers").Index(i))...)
 	}
 	return errs
+}
+
+func validateNamespaceFinalizer(f corev1.FinalizerName, path *field.Path) field.ErrorList {
+	return append(validateQualifiedName(string(f), path), validateFinalizer(string(f), path)...)
 }

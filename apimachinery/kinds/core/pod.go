@@ -4,7 +4,6 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -53,39 +52,11 @@ func Pods() apimachinery.Resource {
 	}
 }
 
-// preparePod resets what a writer of the whole pod may not set, and counts the generation (KEP-5067).
-func preparePod(new *corev1.Pod, old apimachinery.Object) {
-	if old == nil {
-		new.Generation = 1
-		new.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOS(&new.Spec)}
-		if len(new.Spec.SchedulingGates) > 0 {
-			new.Status.Conditions = append(new.Status.Conditions, corev1.PodCondition{
-				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
-				Message: "Scheduling is blocked due to non-empty scheduling gates",
-			})
-		}
-		return
-	}
-	o := old.(*corev1.Pod)
-	new.Status, new.Generation = o.Status, o.Generation
-	if !equality.Semantic.DeepEqual(new.Spec, o.Spec) {
-		new.Generation++
-	}
-}
-
-func preparePodStatus(_ context.Context, new, old apimachinery.Object) {
-	n, o := new.(*corev1.Pod), old.(*corev1.Pod)
-	n.Spec, n.Generation = o.Spec, o.Generation
-	n.Status.QOSClass = o.Status.QOSClass
-	apimachinery.KeepMeta(n, o)
-	n.DeletionTimestamp, n.DeletionGracePeriodSeconds = o.DeletionTimestamp, o.DeletionGracePeriodSeconds
-}
-
-// podGrace is what the caller asked for, else what the pod's spec says; a pod that no node has, or that has
+// podGrace is what the caller asked for, else what the pod's spec says, else nothing; a pod that no node has, or that has
 // ended, goes at once.
 func podGrace(o apimachinery.Object, asked *int64) int64 {
 	p := o.(*corev1.Pod)
-	seconds := int64(corev1.DefaultTerminationGracePeriodSeconds)
+	seconds := int64(0)
 	if asked != nil {
 		seconds = *asked
 	} else if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
@@ -113,9 +84,8 @@ func podGuards(new, old apimachinery.Object) []string {
 
 func validatePodWrite(_ context.Context, new, old apimachinery.Object) field.ErrorList {
 	n := new.(*corev1.Pod)
-	errs := ValidatePodSpec(&n.Spec, spec, n.Annotations)
 	if old != nil {
-		return append(errs, validatePodUpdate(n, old.(*corev1.Pod))...)
+		return append(ValidatePod(n), validatePodUpdate(n, old.(*corev1.Pod))...)
 	}
-	return errs
+	return append(ValidatePod(n), validateNewPod(n)...)
 }

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,9 +17,12 @@ func podColumns() []apimachinery.Column {
 	type pod = *corev1.Pod
 	return []apimachinery.Column{
 		nameColumn[pod](),
-		column("Ready", "string", func(p pod) any { return readyContainers(p) }),
-		column("Status", "string", func(p pod) any { return podStatus(p) }),
-		column("Restarts", "string", func(p pod) any { return restarts(p) }),
+		column("Ready", "string", func(p pod) any {
+			s := summarise(p)
+			return fmt.Sprintf("%d/%d", s.ready, s.total)
+		}),
+		column("Status", "string", func(p pod) any { return summarise(p).status }),
+		column("Restarts", "string", func(p pod) any { return summarise(p).restarts.String() }),
 		ageColumn[pod](),
 		wide("IP", "string", func(p pod) any { return podIP(p) }),
 		wide("Node", "string", func(p pod) any { return or(p.Spec.NodeName, "<none>") }),
@@ -28,10 +32,10 @@ func podColumns() []apimachinery.Column {
 }
 
 func podIP(p *corev1.Pod) string {
-	if len(p.Status.PodIPs) > 0 {
-		return or(p.Status.PodIPs[0].IP, "<none>")
+	if len(p.Status.PodIPs) == 0 {
+		return "<none>"
 	}
-	return or(p.Status.PodIP, "<none>")
+	return or(p.Status.PodIPs[0].IP, "<none>")
 }
 
 func readinessGates(p *corev1.Pod) string {
@@ -56,98 +60,79 @@ func condition(p *corev1.Pod, t corev1.PodConditionType) corev1.ConditionStatus 
 	return corev1.ConditionUnknown
 }
 
-// readyContainers counts sidecars in, as they run beside the containers.
-func readyContainers(p *corev1.Pod) string {
-	ready, total := 0, len(p.Spec.Containers)
-	sidecars := sidecarNames(p)
-	total += len(sidecars)
-	for _, s := range p.Status.InitContainerStatuses {
-		if sidecars[s.Name] && s.Ready {
-			ready++
-		}
-	}
-	for _, s := range p.Status.ContainerStatuses {
-		if s.Ready && s.State.Running != nil {
-			ready++
-		}
-	}
-	return fmt.Sprintf("%d/%d", ready, total)
+// summary is what a pod's row says of its containers.
+type summary struct {
+	ready, total int
+	restarts     restarts
+	status       string
 }
 
-func sidecarNames(p *corev1.Pod) map[string]bool {
-	names := map[string]bool{}
-	for _, c := range p.Spec.InitContainers {
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			names[c.Name] = true
-		}
-	}
-	return names
+// restarts counts them, and remembers the last.
+type restarts struct {
+	count int
+	last  metav1.Time
 }
 
-// restarts is the number of restarts, with how long ago the last one was: those of the init containers while
-// they run, then those of the containers and sidecars.
-func restarts(p *corev1.Pod) string {
-	statuses := append([]corev1.ContainerStatus{}, p.Status.ContainerStatuses...)
-	sidecars := sidecarNames(p)
-	initialising := initReason(p) != ""
-	if initialising {
-		statuses = nil
+func (r *restarts) add(s *corev1.ContainerStatus) {
+	r.count += int(s.RestartCount)
+	if t := s.LastTerminationState.Terminated; t != nil && r.last.Before(&t.FinishedAt) {
+		r.last = t.FinishedAt
 	}
-	for _, s := range p.Status.InitContainerStatuses {
-		if initialising || sidecars[s.Name] {
-			statuses = append(statuses, s)
-		}
-	}
-	count, last := 0, metav1.Time{}
-	for _, s := range statuses {
-		count += int(s.RestartCount)
-		if t := s.LastTerminationState.Terminated; t != nil && last.Before(&t.FinishedAt) {
-			last = t.FinishedAt
-		}
-	}
-	if count == 0 || last.IsZero() {
-		return strconv.Itoa(count)
-	}
-	return fmt.Sprintf("%d (%s ago)", count, duration.HumanDuration(time.Since(last.Time)))
 }
 
-// podStatus is the one word under STATUS: the phase, or whatever says more.
-func podStatus(p *corev1.Pod) string {
-	status := or(p.Status.Reason, string(p.Status.Phase))
+func (r restarts) String() string {
+	if r.count == 0 || r.last.IsZero() {
+		return strconv.Itoa(r.count)
+	}
+	return fmt.Sprintf("%d (%s ago)", r.count, duration.HumanDuration(time.Since(r.last.Time)))
+}
+
+// summarise looks at the init containers until one is not through; the containers count once all are. Sidecars run
+// beside the containers and are counted with them.
+func summarise(p *corev1.Pod) summary {
+	s := summary{status: or(p.Status.Reason, string(p.Status.Phase)), total: len(p.Spec.Containers)}
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonSchedulingGated {
-			status = corev1.PodReasonSchedulingGated
+			s.status = corev1.PodReasonSchedulingGated
 		}
 	}
-	if reason := initReason(p); reason != "" {
-		status = reason
-	} else {
-		status = containersReason(p, status)
+	if beside, through := s.initial(p); through {
+		s.restarts = beside
+		s.running(p)
 	}
 	switch {
 	case p.DeletionTimestamp == nil:
-		return status
 	case p.Status.Reason == "NodeLost":
-		return "Unknown"
-	case p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded:
-		return status
+		s.status = "Unknown"
+	case p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded:
+		s.status = "Terminating"
 	}
-	return "Terminating"
+	return s
 }
 
-// initReason is "" once the init containers are through.
-func initReason(p *corev1.Pod) string {
+// initial takes in the init containers. It returns the restarts of the sidecars among them, and whether the
+// containers may have begun.
+func (s *summary) initial(p *corev1.Pod) (beside restarts, through bool) {
 	sidecars := sidecarNames(p)
-	for i, s := range p.Status.InitContainerStatuses {
-		if t := s.State.Terminated; t != nil && t.ExitCode == 0 {
-			continue
+	s.total += len(sidecars)
+	for i := range p.Status.InitContainerStatuses {
+		c := &p.Status.InitContainerStatuses[i]
+		s.restarts.add(c)
+		if sidecars[c.Name] {
+			beside.add(c)
 		}
-		if sidecars[s.Name] && s.Started != nil && *s.Started {
-			continue
+		switch {
+		case c.State.Terminated != nil && c.State.Terminated.ExitCode == 0:
+		case sidecars[c.Name] && c.Started != nil && *c.Started:
+			if c.Ready {
+				s.ready++
+			}
+		default:
+			s.status = initState(p, i, c.State)
+			return beside, condition(p, corev1.PodInitialized) == corev1.ConditionTrue
 		}
-		return initState(p, i, s.State)
 	}
-	return ""
+	return beside, true
 }
 
 func initState(p *corev1.Pod, i int, s corev1.ContainerState) string {
@@ -160,6 +145,16 @@ func initState(p *corev1.Pod, i int, s corev1.ContainerState) string {
 	return fmt.Sprintf("Init:%d/%d", i, len(p.Spec.InitContainers))
 }
 
+func sidecarNames(p *corev1.Pod) map[string]bool {
+	names := map[string]bool{}
+	for i := range p.Spec.InitContainers {
+		if c := &p.Spec.InitContainers[i]; sidecar(c) {
+			names[c.Name] = true
+		}
+	}
+	return names
+}
+
 func terminatedReason(t *corev1.ContainerStateTerminated) string {
 	switch {
 	case t.Reason != "":
@@ -170,25 +165,39 @@ func terminatedReason(t *corev1.ContainerStateTerminated) string {
 	return fmt.Sprintf("ExitCode:%d", t.ExitCode)
 }
 
-// containersReason is what the first container that has something to say says.
-func containersReason(p *corev1.Pod, status string) string {
-	running := false
+// running takes in the containers: the first that has something to say says what the pod's status is, but that one
+// which is done says nothing of others that run or have failed.
+func (s *summary) running(p *corev1.Pod) {
+	running, failure := false, ""
 	for i := len(p.Status.ContainerStatuses) - 1; i >= 0; i-- {
-		s := p.Status.ContainerStatuses[i]
-		switch {
-		case s.State.Waiting != nil && s.State.Waiting.Reason != "":
-			status = s.State.Waiting.Reason
-		case s.State.Terminated != nil:
-			status = terminatedReason(s.State.Terminated)
-		case s.Ready && s.State.Running != nil:
+		c := &p.Status.ContainerStatuses[i]
+		s.restarts.add(c)
+		switch t := c.State.Terminated; {
+		case c.State.Waiting != nil && c.State.Waiting.Reason != "":
+			s.status = c.State.Waiting.Reason
+		case t != nil:
+			if s.status = terminatedReason(t); t.ExitCode != 0 {
+				failure = s.status
+			}
+		case c.Ready && c.State.Running != nil:
 			running = true
+			s.ready++
 		}
 	}
-	if status == "Completed" && running {
-		if condition(p, corev1.PodReady) == corev1.ConditionTrue {
-			return "Running"
-		}
-		return "NotReady"
+	switch {
+	case s.status != "Completed":
+	case running && isReady(p):
+		s.status = "Running"
+	case failure != "":
+		s.status = failure
+	case running:
+		s.status = "NotReady"
 	}
-	return status
+}
+
+// isReady says whether any of the pod's conditions says so.
+func isReady(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }

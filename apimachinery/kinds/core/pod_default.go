@@ -9,30 +9,73 @@ import (
 )
 
 // DefaultPod fills in what a pod leaves out: what a template gets, and what only a pod gets (requests follow
-// limits, service links, host ports of the host network).
+// limits, pod-level resources, service links, host ports of the host network).
 func DefaultPod(p *corev1.Pod) {
-	DefaultPodSpec(&p.Spec)
 	s := &p.Spec
 	for c := range containers(s) {
 		requestsFollowLimits(&c.Resources)
 	}
-	if s.Resources != nil {
-		defaultPodResources(s)
-	}
+	defaultPodLimits(s)
+	defaultPodRequests(s)
 	defaultTo(&s.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
 	if s.HostNetwork {
-		for c := range containers(s) {
-			for i := range c.Ports {
-				if c.Ports[i].HostPort == 0 {
-					c.Ports[i].HostPort = c.Ports[i].ContainerPort
-				}
-			}
+		defaultHostPorts(s)
+	}
+	DefaultPodSpec(s)
+	if g := s.TerminationGracePeriodSeconds; *g < 0 {
+		least := int64(1)
+		s.TerminationGracePeriodSeconds = &least
+	}
+	p.Annotations = withoutInitAnnotations(p.Annotations)
+	defaultPodStatus(&p.Status)
+}
+
+func defaultHostPorts(s *corev1.PodSpec) {
+	for c := range containers(s) {
+		for i := range c.Ports {
+			set(&c.Ports[i].HostPort, c.Ports[i].ContainerPort)
 		}
 	}
 }
 
+// defaultPodStatus lets the list of addresses follow the older single one, and rounds what was allocated.
+func defaultPodStatus(s *corev1.PodStatus) {
+	switch {
+	case s.PodIP != "" && (len(s.PodIPs) == 0 || s.PodIPs[0].IP != s.PodIP):
+		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}
+	case len(s.PodIPs) > 0:
+		s.PodIP = s.PodIPs[0].IP
+	}
+	for _, list := range [][]corev1.ContainerStatus{s.ContainerStatuses, s.InitContainerStatuses, s.EphemeralContainerStatuses} {
+		for i := range list {
+			roundResources(list[i].AllocatedResources)
+			roundRequirements(list[i].Resources)
+		}
+	}
+	roundResources(s.AllocatedResources)
+	roundRequirements(s.Resources)
+}
+
 // DefaultPodTemplate fills in what a pod template leaves out.
-func DefaultPodTemplate(t *corev1.PodTemplateSpec) { DefaultPodSpec(&t.Spec) }
+func DefaultPodTemplate(t *corev1.PodTemplateSpec) {
+	t.Annotations = withoutInitAnnotations(t.Annotations)
+	DefaultPodSpec(&t.Spec)
+}
+
+// withoutInitAnnotations leaves out the annotations that were init containers before they became fields.
+func withoutInitAnnotations(annotations map[string]string) map[string]string {
+	kept := annotations
+	for _, stage := range []string{"alpha", "beta"} {
+		for _, name := range []string{"init-containers", "init-container-statuses"} {
+			key := "pod." + stage + ".kubernetes.io/" + name
+			if _, ok := kept[key]; ok {
+				kept = maps.Clone(kept)
+				delete(kept, key)
+			}
+		}
+	}
+	return kept
+}
 
 // DefaultPodSpec fills in the defaults that pods and pod templates share.
 func DefaultPodSpec(s *corev1.PodSpec) {
@@ -50,14 +93,13 @@ func DefaultPodSpec(s *corev1.PodSpec) {
 		defaultContainer(c)
 	}
 	for i := range s.EphemeralContainers {
-		c := corev1.Container(s.EphemeralContainers[i].EphemeralContainerCommon)
-		defaultContainer(&c)
-		s.EphemeralContainers[i].EphemeralContainerCommon = corev1.EphemeralContainerCommon(c)
+		defaultContainer((*corev1.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon))
 	}
 	for i := range s.Volumes {
 		defaultVolume(&s.Volumes[i])
 	}
 	roundResources(s.Overhead)
+	roundRequirements(s.Resources)
 }
 
 // containers yields the init containers, then the containers, to be changed in place.
@@ -100,10 +142,12 @@ func defaultContainer(c *corev1.Container) {
 	for i := range c.Env {
 		if from := c.Env[i].ValueFrom; from != nil {
 			defaultFieldRef(from.FieldRef)
+			if from.FileKeyRef != nil {
+				defaultTo(&from.FileKeyRef.Optional, false)
+			}
 		}
 	}
-	roundResources(c.Resources.Limits)
-	roundResources(c.Resources.Requests)
+	roundRequirements(&c.Resources)
 	for _, p := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe, c.StartupProbe} {
 		defaultProbe(p)
 	}
@@ -114,18 +158,6 @@ func defaultContainer(c *corev1.Container) {
 			}
 		}
 	}
-}
-
-// pullPolicy is Always for the tag latest, or none, and IfNotPresent for any other tag or a digest.
-func pullPolicy(image string) corev1.PullPolicy {
-	if strings.Contains(image, "@") {
-		return corev1.PullIfNotPresent
-	}
-	name := image[strings.LastIndex(image, "/")+1:]
-	if _, tag, ok := strings.Cut(name, ":"); ok && tag != "latest" {
-		return corev1.PullIfNotPresent
-	}
-	return corev1.PullAlways
 }
 
 func defaultProbe(p *corev1.Probe) {
@@ -156,48 +188,6 @@ func defaultFieldRef(r *corev1.ObjectFieldSelector) {
 	}
 }
 
-func defaultVolume(v *corev1.Volume) {
-	if v.VolumeSource == (corev1.VolumeSource{}) {
-		v.EmptyDir = &corev1.EmptyDirVolumeSource{}
-	}
-	const mode = int32(0o644)
-	switch {
-	case v.Secret != nil:
-		defaultTo(&v.Secret.DefaultMode, mode)
-	case v.ConfigMap != nil:
-		defaultTo(&v.ConfigMap.DefaultMode, mode)
-	case v.DownwardAPI != nil:
-		defaultTo(&v.DownwardAPI.DefaultMode, mode)
-		defaultDownward(v.DownwardAPI.Items)
-	case v.Projected != nil:
-		defaultTo(&v.Projected.DefaultMode, mode)
-		defaultProjection(v.Projected.Sources)
-	case v.HostPath != nil:
-		defaultTo(&v.HostPath.Type, corev1.HostPathUnset)
-	case v.ISCSI != nil:
-		set(&v.ISCSI.ISCSIInterface, "default")
-	case v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil:
-		defaultTo(&v.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
-	}
-}
-
-func defaultProjection(sources []corev1.VolumeProjection) {
-	for i := range sources {
-		if t := sources[i].ServiceAccountToken; t != nil {
-			defaultTo(&t.ExpirationSeconds, 60*60)
-		}
-		if d := sources[i].DownwardAPI; d != nil {
-			defaultDownward(d.Items)
-		}
-	}
-}
-
-func defaultDownward(items []corev1.DownwardAPIVolumeFile) {
-	for i := range items {
-		defaultFieldRef(items[i].FieldRef)
-	}
-}
-
 // roundResources rounds quantities up to thousandths, the finest that Kubernetes keeps.
 func roundResources(list corev1.ResourceList) {
 	for name, q := range list {
@@ -206,30 +196,57 @@ func roundResources(list corev1.ResourceList) {
 	}
 }
 
+func roundRequirements(r *corev1.ResourceRequirements) {
+	if r != nil {
+		roundResources(r.Limits)
+		roundResources(r.Requests)
+	}
+}
+
 func requestsFollowLimits(r *corev1.ResourceRequirements) {
+	if r.Limits != nil && r.Requests == nil {
+		r.Requests = corev1.ResourceList{}
+	}
 	for name, limit := range r.Limits {
-		if r.Requests == nil {
-			r.Requests = corev1.ResourceList{}
-		}
 		if _, ok := r.Requests[name]; !ok {
 			r.Requests[name] = limit.DeepCopy()
 		}
 	}
 }
 
-// defaultPodResources fills in pod-level requests (KEP-2837): what the containers request together, else the
-// pod's own limit.
-func defaultPodResources(s *corev1.PodSpec) {
+// defaultPodLimits fills in the pod-level limits of huge pages (KEP-5394), which must be no less than what the
+// containers may have together.
+func defaultPodLimits(s *corev1.PodSpec) {
 	r := s.Resources
-	if len(r.Limits) == 0 && len(r.Requests) == 0 {
+	if r == nil || len(r.Limits) == 0 && len(r.Requests) == 0 {
+		return
+	}
+	for name, q := range together(s, limitsOf) {
+		_, asked := r.Requests[name]
+		_, limited := r.Limits[name]
+		if !hugePages(name) || asked || limited {
+			continue
+		}
+		if r.Limits == nil {
+			r.Limits = corev1.ResourceList{}
+		}
+		r.Limits[name] = q
+	}
+}
+
+// defaultPodRequests fills in the pod-level requests of a pod with limits (KEP-2837): what the containers request
+// together, else the pod's own limit.
+func defaultPodRequests(s *corev1.PodSpec) {
+	r := s.Resources
+	if r == nil || len(r.Limits) == 0 {
 		return
 	}
 	requests := maps.Clone(r.Requests)
 	if requests == nil {
 		requests = corev1.ResourceList{}
 	}
-	for name, q := range containerRequests(s) {
-		if _, ok := requests[name]; !ok && podLevel(name) {
+	for name, q := range together(s, requestsOf) {
+		if _, ok := requests[name]; !ok && podLevel(name) && !noOvercommit(name) {
 			requests[name] = q
 		}
 	}
@@ -238,34 +255,49 @@ func defaultPodResources(s *corev1.PodSpec) {
 			requests[name] = limit.DeepCopy()
 		}
 	}
-	r.Requests = requests
+	if len(requests) > 0 {
+		r.Requests = requests
+	}
 }
 
 // podLevel says whether a resource may be asked for by the pod as a whole.
 func podLevel(name corev1.ResourceName) bool {
-	return name == corev1.ResourceCPU || name == corev1.ResourceMemory || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+	return name == corev1.ResourceCPU || name == corev1.ResourceMemory || hugePages(name)
 }
 
-// containerRequests is what the containers ask for together: the sum of those that run at once, or what the
+func hugePages(name corev1.ResourceName) bool {
+	return strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+}
+
+func requestsOf(c *corev1.Container) corev1.ResourceList { return c.Resources.Requests }
+func limitsOf(c *corev1.Container) corev1.ResourceList   { return c.Resources.Limits }
+
+// together is what the containers ask for, or may have, as a pod: the sum of those that run at once, or what the
 // hungriest init container needs, whichever is more (KEP-753).
-func containerRequests(s *corev1.PodSpec) corev1.ResourceList {
+func together(s *corev1.PodSpec, of func(*corev1.Container) corev1.ResourceList) corev1.ResourceList {
 	sum, sidecars, most := corev1.ResourceList{}, corev1.ResourceList{}, corev1.ResourceList{}
-	for _, c := range s.Containers {
-		add(sum, c.Resources.Requests)
+	for i := range s.Containers {
+		add(sum, of(&s.Containers[i]))
 	}
-	for _, c := range s.InitContainers {
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			add(sum, c.Resources.Requests)
-			add(sidecars, c.Resources.Requests)
+	for i := range s.InitContainers {
+		c := &s.InitContainers[i]
+		if sidecar(c) {
+			add(sum, of(c))
+			add(sidecars, of(c))
 			atLeast(most, sidecars)
 			continue
 		}
 		now := maps.Clone(sidecars)
-		add(now, c.Resources.Requests)
+		add(now, of(c))
 		atLeast(most, now)
 	}
 	atLeast(sum, most)
 	return sum
+}
+
+// sidecar says whether an init container runs beside the containers (KEP-753).
+func sidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
 func add(to, list corev1.ResourceList) {

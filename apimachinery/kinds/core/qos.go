@@ -1,8 +1,6 @@
 package core
 
 import (
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -41,16 +39,4 @@ func QOS(s *corev1.PodSpec) corev1.PodQOSClass {
 func asksQOS(list corev1.ResourceList) bool {
 	positive := func(q resource.Quantity) bool { return q.Sign() > 0 }
 	return positive(list[corev1.ResourceCPU]) || positive(list[corev1.ResourceMemory])
-}
-
-// integral says whether a resource comes in whole units only: all but cpu, memory and the like.
-func integral(name corev1.ResourceName) bool {
-	return name == corev1.ResourcePods || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) || extended(name)
-}
-
-// extended says whether a resource is a device plugin's: any fully qualified name outside kubernetes.io.
-func extended(name corev1.ResourceName) bool {
-	s := string(name)
-	domain, _, ok := strings.Cut(s, "/")
-	return ok && !strings.HasSuffix(domain, "kubernetes.io") && !strings.HasPrefix(s, corev1.DefaultResourceRequestsPrefix)
 }

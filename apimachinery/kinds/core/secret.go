@@ -31,7 +31,7 @@ func Secrets() apimachinery.Resource {
 		}},
 		Default: func(o apimachinery.Object) { defaultSecret(o.(*corev1.Secret)) },
 		Validate: func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
-			errs := validateSecret(new.(*corev1.Secret))
+			errs := append(ValidateFinalizers(new), validateSecret(new.(*corev1.Secret))...)
 			if old != nil {
 				errs = append(errs, validateSecretUpdate(new.(*corev1.Secret), old.(*corev1.Secret))...)
 			}

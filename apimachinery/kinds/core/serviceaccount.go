@@ -1,9 +1,13 @@
 package core
 
 import (
+	"context"
+
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
 )
@@ -20,10 +24,17 @@ func ServiceAccounts() apimachinery.Resource {
 			Plural:           "serviceaccounts", Short: []string{"sa"},
 			Columns: []apimachinery.Column{
 				nameColumn[*corev1.ServiceAccount](),
-				column("Secrets", "string", func(s *corev1.ServiceAccount) any { return int64(len(s.Secrets)) }),
 				ageColumn[*corev1.ServiceAccount](),
 			},
 		}},
+		ValidName: validation.ValidateServiceAccountName,
+		Prepare: func(_ context.Context, new, _ apimachinery.Object) {
+			refs := new.(*corev1.ServiceAccount).Secrets
+			for i := range refs {
+				refs[i] = corev1.ObjectReference{Name: refs[i].Name}
+			}
+		},
+		Validate: func(_ context.Context, new, _ apimachinery.Object) field.ErrorList { return ValidateFinalizers(new) },
 		Subs: map[string]apimachinery.Subresource{"token": {
 			Kind:    authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"),
 			New:     func() apimachinery.Object { return &authenticationv1.TokenRequest{} },

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -13,17 +15,11 @@ func (v *podValidator) probe(p *corev1.Probe, at *field.Path, once bool) {
 		return
 	}
 	v.handlers(at, handlers{p.Exec, p.HTTPGet, p.TCPSocket, p.GRPC, nil})
-	for _, n := range []struct {
-		name  string
-		value int32
-	}{
-		{"initialDelaySeconds", p.InitialDelaySeconds}, {"timeoutSeconds", p.TimeoutSeconds}, {"periodSeconds", p.PeriodSeconds},
-		{"successThreshold", p.SuccessThreshold}, {"failureThreshold", p.FailureThreshold},
-	} {
-		if n.value < 0 {
-			v.invalid(at.Child(n.name), n.value, "must be greater than or equal to 0")
-		}
-	}
+	v.notNegative(int64(p.InitialDelaySeconds), at.Child("initialDelaySeconds"))
+	v.notNegative(int64(p.TimeoutSeconds), at.Child("timeoutSeconds"))
+	v.notNegative(int64(p.PeriodSeconds), at.Child("periodSeconds"))
+	v.notNegative(int64(p.SuccessThreshold), at.Child("successThreshold"))
+	v.notNegative(int64(p.FailureThreshold), at.Child("failureThreshold"))
 	if once && p.SuccessThreshold != 1 {
 		v.invalid(at.Child("successThreshold"), p.SuccessThreshold, "must be 1")
 	}
@@ -44,7 +40,38 @@ func (v *podValidator) lifecycle(l *corev1.Lifecycle, at *field.Path) {
 			v.handlers(at.Child(h.name), handlers{h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep})
 		}
 	}
+	if l.StopSignal != nil {
+		v.stopSignal(*l.StopSignal, at.Child("stopSignal"))
+	}
 }
+
+// stopSignal judges KEP-4960's signal, whose meaning depends on the system.
+func (v *podValidator) stopSignal(s corev1.Signal, at *field.Path) {
+	switch {
+	case v.spec.OS == nil:
+		v.add(field.Forbidden(at, "may not be set for containers with empty `spec.os.name`"))
+	case v.spec.OS.Name == corev1.Windows && !slices.Contains(windowsSignals, s):
+		v.add(notOneOf(at, s, windowsSignals...))
+	case v.spec.OS.Name == corev1.Linux && !slices.Contains(linuxSignals, s):
+		v.add(notOneOf(at, s, linuxSignals...))
+	}
+}
+
+var (
+	windowsSignals = []corev1.Signal{corev1.SIGKILL, corev1.SIGTERM}
+	linuxSignals   = []corev1.Signal{
+		corev1.SIGABRT, corev1.SIGALRM, corev1.SIGBUS, corev1.SIGCHLD, corev1.SIGCLD, corev1.SIGCONT, corev1.SIGFPE, corev1.SIGHUP,
+		corev1.SIGILL, corev1.SIGINT, corev1.SIGIO, corev1.SIGIOT, corev1.SIGKILL, corev1.SIGPIPE, corev1.SIGPOLL, corev1.SIGPROF,
+		corev1.SIGPWR, corev1.SIGQUIT, corev1.SIGSEGV, corev1.SIGSTKFLT, corev1.SIGSTOP, corev1.SIGSYS, corev1.SIGTERM, corev1.SIGTRAP,
+		corev1.SIGTSTP, corev1.SIGTTIN, corev1.SIGTTOU, corev1.SIGURG, corev1.SIGUSR1, corev1.SIGUSR2, corev1.SIGVTALRM, corev1.SIGWINCH,
+		corev1.SIGXCPU, corev1.SIGXFSZ, corev1.SIGRTMIN, corev1.SIGRTMINPLUS1, corev1.SIGRTMINPLUS2, corev1.SIGRTMINPLUS3,
+		corev1.SIGRTMINPLUS4, corev1.SIGRTMINPLUS5, corev1.SIGRTMINPLUS6, corev1.SIGRTMINPLUS7, corev1.SIGRTMINPLUS8, corev1.SIGRTMINPLUS9,
+		corev1.SIGRTMINPLUS10, corev1.SIGRTMINPLUS11, corev1.SIGRTMINPLUS12, corev1.SIGRTMINPLUS13, corev1.SIGRTMINPLUS14,
+		corev1.SIGRTMINPLUS15, corev1.SIGRTMAXMINUS14, corev1.SIGRTMAXMINUS13, corev1.SIGRTMAXMINUS12, corev1.SIGRTMAXMINUS11,
+		corev1.SIGRTMAXMINUS10, corev1.SIGRTMAXMINUS9, corev1.SIGRTMAXMINUS8, corev1.SIGRTMAXMINUS7, corev1.SIGRTMAXMINUS6,
+		corev1.SIGRTMAXMINUS5, corev1.SIGRTMAXMINUS4, corev1.SIGRTMAXMINUS3, corev1.SIGRTMAXMINUS2, corev1.SIGRTMAXMINUS1, corev1.SIGRTMAX,
+	}
+)
 
 // handlers are what probes and hooks have: exactly one must be set.
 type handlers struct {
@@ -77,7 +104,7 @@ func (v *podValidator) handlers(at *field.Path, h handlers) {
 		v.port(h.tcp.Port, p.Child("port"))
 	}
 	if p, ok := one("grpc", h.grpc != nil); ok {
-		v.invalid(p.Child("port"), h.grpc.Port, utilvalidation.IsValidPortNum(int(h.grpc.Port))...)
+		v.port(intstr.FromInt32(h.grpc.Port), p.Child("port"))
 	}
 	if p, ok := one("sleep", h.sleep != nil); ok {
 		v.sleep(h.sleep, p)
@@ -89,7 +116,7 @@ func (v *podValidator) handlers(at *field.Path, h handlers) {
 
 func (v *podValidator) sleep(s *corev1.SleepAction, at *field.Path) {
 	if grace := v.spec.TerminationGracePeriodSeconds; grace != nil && (s.Seconds < 0 || s.Seconds > *grace) {
-		v.invalid(at.Child("seconds"), s.Seconds, "must be non-negative and less than terminationGracePeriodSeconds")
+		v.invalid(at, s.Seconds, "must be non-negative and less than terminationGracePeriodSeconds")
 	}
 }
 

@@ -7,83 +7,220 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/api/validation"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-var standardResources = []corev1.ResourceName{
-	corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage,
+// What is counted in whole units.
+var counted = []corev1.ResourceName{
+	corev1.ResourcePods, corev1.ResourceQuotas, corev1.ResourceServices, corev1.ResourceReplicationControllers, corev1.ResourceSecrets,
+	corev1.ResourceConfigMaps, corev1.ResourcePersistentVolumeClaims, corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers,
 }
 
-// validateResourceList judges names and amounts, without relating one list to another.
-func validateResourceList(list corev1.ResourceList, path *field.Path) field.ErrorList {
+// native says whether a resource's name is Kubernetes' own to give.
+func native(name corev1.ResourceName) bool {
+	return !qualified(string(name)) || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
+}
+
+// extended says whether a resource is a device plugin's: any fully qualified name outside kubernetes.io.
+func extended(name corev1.ResourceName) bool {
+	return !native(name) && !strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) &&
+		len(utilvalidation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
+}
+
+// noOvercommit says whether a resource can't be promised twice.
+func noOvercommit(name corev1.ResourceName) bool { return !native(name) || hugePages(name) }
+
+func validateAmount(name corev1.ResourceName, q resource.Quantity, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for _, name := range sortedKeys(list) {
-		at := path.Key(string(name))
-		errs = append(errs, validateQualifiedName(string(name), at)...)
-		errs = append(errs, validateAmount(name, list[name], at)...)
+	if q.Sign() < 0 {
+		errs = append(errs, field.Invalid(path, q.String(), validation.IsNegativeErrorMsg))
+	}
+	if (slices.Contains(counted, name) || extended(name)) && q.MilliValue()%1000 != 0 {
+		errs = append(errs, field.Invalid(path, q, "must be an integer"))
 	}
 	return errs
 }
 
-func validateAmount(name corev1.ResourceName, q resource.Quantity, path *field.Path) field.ErrorList {
-	if q.Sign() < 0 {
-		return field.ErrorList{field.Invalid(path, q.String(), "must be greater than or equal to 0")}
+// wholePages says whether an amount of huge pages is some number of pages of the size that the name has.
+func wholePages(name corev1.ResourceName, q resource.Quantity) bool {
+	size, err := resource.ParseQuantity(strings.TrimPrefix(string(name), corev1.ResourceHugePagesPrefix))
+	return err == nil && size.Sign() > 0 && size.MilliValue()%1000 == 0 && q.Value()%size.Value() == 0
+}
+
+// requirements judges what a container, or a pod, asks for and may have; name judges the resources' names.
+func (v *podValidator) requirements(r *corev1.ResourceRequirements, at *field.Path, name func(corev1.ResourceName, *field.Path) field.ErrorList) {
+	limits, requests := at.Child("limits"), at.Child("requests")
+	compute, pages := false, false
+	judge := func(n corev1.ResourceName, q resource.Quantity, at *field.Path) {
+		v.add(name(n, at)...)
+		v.add(validateAmount(n, q, at)...)
+		if hugePages(n) && !wholePages(n, q) {
+			v.invalid(at, q.String(), fmt.Sprintf("%s is not positive integer multiple of %s", q.String(), n))
+		}
+		compute = compute || n == corev1.ResourceCPU || n == corev1.ResourceMemory
+		pages = pages || hugePages(n)
 	}
-	if integral(name) && q.MilliValue()%1000 != 0 {
-		return field.ErrorList{field.Invalid(path, q.String(), "must be an integer")}
+	for _, n := range sortedKeys(r.Limits) {
+		judge(n, r.Limits[n], limits.Key(string(n)))
+	}
+	for _, n := range sortedKeys(r.Requests) {
+		q := r.Requests[n]
+		judge(n, q, requests.Key(string(n)))
+		limit, limited := r.Limits[n]
+		switch {
+		case limited && noOvercommit(n) && q.Cmp(limit) != 0:
+			v.invalid(requests, q.String(), fmt.Sprintf("must be equal to %s limit of %s", n, limit.String()))
+		case limited && q.Cmp(limit) > 0:
+			v.invalid(requests, q.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", n, limit.String()))
+		case !limited && noOvercommit(n):
+			v.add(field.Required(limits, "Limit must be set for non overcommitable resources"))
+		}
+	}
+	if pages && !compute {
+		v.add(field.Forbidden(at, "HugePages require cpu or memory"))
+	}
+	v.claimNames(r.Claims, at.Child("claims"))
+}
+
+// validateResourceName judges a name in any list of resources.
+func validateResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	if errs := invalid(path, name, utilvalidation.IsQualifiedName(string(name))...); len(errs) > 0 {
+		return errs
+	}
+	if !qualified(string(name)) && !standard(name) {
+		return field.ErrorList{field.Invalid(path, name, "must be a standard resource type or fully qualified")}
 	}
 	return nil
 }
 
-// validateRequirements judges a container's, or a pod's, resources. claims are the pod's resource claims.
-func validateRequirements(r *corev1.ResourceRequirements, path *field.Path, claims []corev1.PodResourceClaim, of string) field.ErrorList {
-	limits, requests := path.Child("limits"), path.Child("requests")
-	errs := validateResourceList(r.Limits, limits)
-	errs = append(errs, validateResourceList(r.Requests, requests)...)
-	for _, name := range sortedKeys(r.Limits) {
-		errs = append(errs, validateContainerResource(name, limits.Key(string(name)), of)...)
+// standard says whether a plain name is one of those that quotas and containers know.
+func standard(name corev1.ResourceName) bool {
+	base := name
+	for _, prefix := range []string{"requests.", "limits."} {
+		base = corev1.ResourceName(strings.TrimPrefix(string(base), prefix))
 	}
-	for _, name := range sortedKeys(r.Requests) {
-		at, q := requests.Key(string(name)), r.Requests[name]
-		errs = append(errs, validateContainerResource(name, at, of)...)
-		limit, limited := r.Limits[name]
-		switch {
-		case limited && noOvercommit(name) && q.Cmp(limit) != 0:
-			errs = append(errs, field.Invalid(requests, q.String(), fmt.Sprintf("must be equal to %s limit of %s", name, limit.String())))
-		case limited && q.Cmp(limit) > 0:
-			errs = append(errs, field.Invalid(requests, q.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String())))
-		case !limited && noOvercommit(name):
-			errs = append(errs, field.Required(limits, "Limit must be set for non overcommitable resources"))
+	switch base {
+	case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
+		return strings.Count(string(name), ".") <= 1
+	case corev1.ResourceStorage:
+		return name == base || name == corev1.ResourceRequestsStorage
+	}
+	return slices.Contains(counted, name) || hugePages(name) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix)
+}
+
+func validateContainerResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	errs := validateResourceName(name, path)
+	if !qualified(string(name)) {
+		if name != corev1.ResourceCPU && name != corev1.ResourceMemory && name != corev1.ResourceEphemeralStorage && !hugePages(name) {
+			errs = append(errs, field.Invalid(path, name, "must be a standard resource for containers"))
 		}
-		_ = at
+	} else if !native(name) && !extended(name) {
+		errs = append(errs, field.Invalid(path, name, "doesn't follow extended resource name standard"))
 	}
-	return append(errs, validateClaims(r.Claims, path.Child("claims"), claims)...)
+	return errs
 }
 
-func noOvercommit(name corev1.ResourceName) bool {
-	return extended(name) || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
-}
-
-func validateContainerResource(name corev1.ResourceName, path *field.Path, of string) field.ErrorList {
-	if slices.Contains(standardResources, name) || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) || extended(name) {
-		return nil
+func validatePodResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	if errs := validateResourceName(name, path); len(errs) > 0 {
+		return errs
 	}
-	return field.ErrorList{field.Invalid(path, name, fmt.Sprintf("must be a standard resource for %ss", of))}
+	if !podLevel(name) {
+		return field.ErrorList{notOneOf(path, name, corev1.ResourceCPU, "hugepages-", corev1.ResourceMemory)}
+	}
+	return nil
 }
 
-func validateClaims(claims []corev1.ResourceClaim, path *field.Path, known []corev1.PodResourceClaim) field.ErrorList {
-	var errs field.ErrorList
+// podResources judges pod-level resources (KEP-2837): they must have room for what the containers are promised.
+func (v *podValidator) podResources() {
+	r, at := v.spec.Resources, v.path.Child("resources")
+	if r == nil {
+		return
+	}
+	if windows(v.spec) {
+		v.add(field.Forbidden(at, "may not be set for a windows pod"))
+		return
+	}
+	if r.Claims != nil {
+		v.add(field.Forbidden(at.Child("claims"), "claims may not be set for Resources at pod-level"))
+	}
+	v.requirements(r, at, validatePodResource)
+	for name, sum := range together(v.spec, requestsOf) {
+		if q, ok := r.Requests[name]; ok && sum.Cmp(q) > 0 {
+			v.invalid(at.Child("requests").Key(string(name)), q.String(), "must be greater than or equal to aggregate container requests of "+sum.String())
+		}
+	}
+	for name, sum := range together(v.spec, limitsOf) {
+		if q, ok := r.Limits[name]; ok && hugePages(name) && sum.Cmp(q) > 0 {
+			v.invalid(at.Child("limits").Key(string(name)), q.String(), "must be greater than or equal to aggregate container limits of "+sum.String())
+		}
+	}
+	for i, c := range v.spec.Containers {
+		for name, q := range c.Resources.Limits {
+			if most, ok := r.Limits[name]; ok && q.Cmp(most) > 0 {
+				v.invalid(at.Child("containers").Index(i).Key(string(name)).Child("limits"), q.String(), "must be less than or equal to pod limits of "+most.String())
+			}
+		}
+	}
+}
+
+// claims judges the devices that a pod claims (KEP-4381).
+func (v *podValidator) claims() {
 	names := distinct{}
+	for i, c := range v.spec.ResourceClaims {
+		at := v.path.Child("resourceClaims").Index(i)
+		if v.meta != nil {
+			if _, mirror := v.meta.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+				v.add(field.Forbidden(field.NewPath(""), "static pods do not support resource claims"))
+				continue
+			}
+		}
+		v.required(c.Name, at.Child("name"))
+		if c.Name != "" {
+			if errs := names.check(c.Name, at.Child("name")); len(errs) > 0 {
+				v.add(errs...)
+			} else {
+				v.invalid(at.Child("name"), c.Name, utilvalidation.IsDNS1123Label(c.Name)...)
+			}
+		}
+		if (c.ResourceClaimName == nil) == (c.ResourceClaimTemplateName == nil) {
+			v.invalid(at, c, "must specify exactly one of: `resourceClaimName`, `resourceClaimTemplateName`")
+		}
+		if n := c.ResourceClaimName; n != nil {
+			v.invalid(at.Child("resourceClaimName"), *n, validation.NameIsDNSSubdomain(*n, false)...)
+		}
+		if n := c.ResourceClaimTemplateName; n != nil {
+			v.invalid(at.Child("resourceClaimTemplateName"), *n, validation.NameIsDNSSubdomain(*n, false)...)
+		}
+	}
+}
+
+// claimNames judges a container's use of the pod's claims: of a claim as a whole, or of some of its requests, each once.
+func (v *podValidator) claimNames(claims []corev1.ResourceClaim, path *field.Path) {
+	whole, parts := distinct{}, distinct{}
 	for i, c := range claims {
 		at := path.Index(i)
 		if c.Name == "" {
-			errs = append(errs, field.Required(at, ""))
+			v.add(field.Required(at, ""))
 			continue
 		}
-		errs = append(errs, names.check(c.Name+"/"+c.Request, at)...)
-		if !slices.ContainsFunc(known, func(k corev1.PodResourceClaim) bool { return k.Name == c.Name }) {
-			errs = append(errs, field.NotFound(at.Child("name"), c.Name))
+		switch id := c.Name + "/" + c.Request; {
+		case whole[c.Name]:
+			v.add(field.Duplicate(at, c.Name))
+		case c.Request == "":
+			for part := range parts {
+				if strings.HasPrefix(part, c.Name+"/") {
+					v.add(field.Duplicate(at, c.Name))
+				}
+			}
+			whole[c.Name] = true
+		default:
+			v.invalid(at.Child("request"), c.Request, utilvalidation.IsDNS1123Label(c.Request)...)
+			v.add(parts.check(id, at)...)
+		}
+		if !slices.ContainsFunc(v.spec.ResourceClaims, func(k corev1.PodResourceClaim) bool { return k.Name == c.Name }) {
+			v.add(field.NotFound(at, c.Name))
 		}
 	}
-	return errs
 }

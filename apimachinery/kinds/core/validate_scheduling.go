@@ -8,8 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -24,9 +23,6 @@ func (v *podValidator) scheduling() {
 		at := v.path.Child("schedulingGates").Index(i)
 		v.add(validateQualifiedName(g.Name, at)...)
 		v.add(gates.check(g.Name, at)...)
-	}
-	if len(s.SchedulingGates) > 0 && s.NodeName != "" {
-		v.add(field.Forbidden(v.path.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
 	}
 }
 
@@ -54,14 +50,14 @@ func (v *podValidator) nodeAffinity(n *corev1.NodeAffinity, path *field.Path) {
 			v.add(field.Required(at, "must have at least one node selector term"))
 		}
 		for i := range r.NodeSelectorTerms {
-			v.nodeTerm(&r.NodeSelectorTerms[i], at.Index(i))
+			v.nodeTerm(&r.NodeSelectorTerms[i], at.Index(i), true)
 		}
 	}
 	for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
 		p := &n.PreferredDuringSchedulingIgnoredDuringExecution[i]
 		at := path.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
 		v.weight(p.Weight, at.Child("weight"))
-		v.nodeTerm(&p.Preference, at.Child("preference"))
+		v.nodeTerm(&p.Preference, at.Child("preference"), false)
 	}
 }
 
@@ -71,29 +67,35 @@ func (v *podValidator) weight(w int32, at *field.Path) {
 	}
 }
 
-func (v *podValidator) nodeTerm(t *corev1.NodeSelectorTerm, path *field.Path) {
+// nodeTerm judges a term; a preferred one may name values that no label can have, which then match nothing.
+func (v *podValidator) nodeTerm(t *corev1.NodeSelectorTerm, path *field.Path, required bool) {
 	for i, r := range t.MatchExpressions {
 		at := path.Child("matchExpressions").Index(i)
 		v.nodeRequirement(r, at)
 		v.add(metav1validation.ValidateLabelName(r.Key, at.Child("key"))...)
 		for j, value := range r.Values {
-			v.add(validateLabelValue(value, at.Child("values").Index(j))...)
+			if required {
+				v.invalid(at.Child("values").Index(j), value, utilvalidation.IsValidLabelValue(value)...)
+			}
 		}
 	}
 	for i, r := range t.MatchFields {
-		at := path.Child("matchFields").Index(i)
-		if r.Key != metav1.ObjectNameField {
-			v.invalid(at.Child("key"), r.Key, "not a valid field selector key")
-			continue
-		}
-		if r.Operator != corev1.NodeSelectorOpIn && r.Operator != corev1.NodeSelectorOpNotIn {
-			v.invalid(at.Child("operator"), r.Operator, "not a valid selector operator")
-		} else if len(r.Values) != 1 {
-			v.add(field.Required(at.Child("values"), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"))
-		}
-		for j, value := range r.Values {
-			v.invalid(at.Child("values").Index(j), value, validation.NameIsDNSSubdomain(value, false)...)
-		}
+		v.nodeField(r, path.Child("matchFields").Index(i))
+	}
+}
+
+func (v *podValidator) nodeField(r corev1.NodeSelectorRequirement, at *field.Path) {
+	if r.Operator != corev1.NodeSelectorOpIn && r.Operator != corev1.NodeSelectorOpNotIn {
+		v.invalid(at.Child("operator"), r.Operator, "not a valid selector operator")
+	} else if len(r.Values) != 1 {
+		v.add(field.Required(at.Child("values"), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"))
+	}
+	if r.Key != metav1.ObjectNameField {
+		v.invalid(at.Child("key"), r.Key, "not a valid field selector key")
+		return
+	}
+	for j, value := range r.Values {
+		v.invalid(at.Child("values").Index(j), value, validation.NameIsDNSSubdomain(value, false)...)
 	}
 }
 
@@ -110,11 +112,6 @@ func (v *podValidator) nodeRequirement(r corev1.NodeSelectorRequirement, at *fie
 	case corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt:
 		if len(r.Values) != 1 {
 			v.add(field.Required(at.Child("values"), "must be specified single value when `operator` is 'Lt' or 'Gt'"))
-			return
-		}
-		op := map[corev1.NodeSelectorOperator]selection.Operator{corev1.NodeSelectorOpGt: selection.GreaterThan, corev1.NodeSelectorOpLt: selection.LessThan}[r.Operator]
-		if _, err := labels.NewRequirement("key", op, r.Values); err != nil {
-			v.invalid(at.Child("values").Index(0), r.Values[0], "must be an integer")
 		}
 	default:
 		v.invalid(at.Child("operator"), r.Operator, "not a valid selector operator")
@@ -133,27 +130,58 @@ func (v *podValidator) podTerms(required []corev1.PodAffinityTerm, preferred []c
 }
 
 func (v *podValidator) podTerm(t *corev1.PodAffinityTerm, at *field.Path) {
-	v.add(metav1validation.ValidateLabelSelector(t.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, at.Child("labelSelector"))...)
-	v.add(metav1validation.ValidateLabelSelector(t.NamespaceSelector, metav1validation.LabelSelectorValidationOptions{}, at.Child("namespaceSelector"))...)
-	for i, ns := range t.Namespaces {
-		v.invalid(at.Child("namespaces").Index(i), ns, validation.ValidateNamespaceName(ns, false)...)
+	v.add(validateSelector(t.LabelSelector, at.Child("labelSelector"))...)
+	v.add(validateSelector(t.NamespaceSelector, at.Child("namespaceSelector"))...)
+	for _, ns := range t.Namespaces {
+		v.invalid(at.Child("namespace"), ns, validation.ValidateNamespaceName(ns, false)...)
 	}
-	v.labelKeys(t.MatchLabelKeys, t.LabelSelector, at.Child("matchLabelKeys"))
-	v.labelKeys(t.MismatchLabelKeys, t.LabelSelector, at.Child("mismatchLabelKeys"))
-	for i, key := range t.MatchLabelKeys {
-		if slices.Contains(t.MismatchLabelKeys, key) {
-			v.invalid(at.Child("matchLabelKeys").Index(i), key, "exists in both matchLabelKeys and mismatchLabelKeys")
-		}
-	}
+	v.labelKeys(t.MatchLabelKeys, t.MismatchLabelKeys, t.LabelSelector, at)
 	if t.TopologyKey == "" {
 		v.add(field.Required(at.Child("topologyKey"), "can not be empty"))
 	}
 	v.add(metav1validation.ValidateLabelName(t.TopologyKey, at.Child("topologyKey"))...)
 }
 
-func (v *podValidator) labelKeys(keys []string, selector *metav1.LabelSelector, path *field.Path) {
+func validateSelector(s *metav1.LabelSelector, at *field.Path) field.ErrorList {
+	return metav1validation.ValidateLabelSelector(s, metav1validation.LabelSelectorValidationOptions{}, at)
+}
+
+// labelKeys judges the keys whose values are taken from the pod's own labels, once they are part of the selector.
+func (v *podValidator) labelKeys(match, mismatch []string, selector *metav1.LabelSelector, at *field.Path) {
+	v.labelNames(match, selector, at.Child("matchLabelKeys"))
+	v.labelNames(mismatch, selector, at.Child("mismatchLabelKeys"))
+	if selector != nil {
+		seen := map[string]bool{}
+		for key := range selector.MatchLabels {
+			seen[key] = true
+		}
+		for _, e := range selector.MatchExpressions {
+			if i := lastIndex(match, e.Key); i >= 0 && seen[e.Key] {
+				v.invalid(at.Index(i), e.Key, "exists in both matchLabelKeys and labelSelector")
+			}
+			seen[e.Key] = true
+		}
+	}
+	for i, key := range match {
+		if slices.Contains(mismatch, key) {
+			v.invalid(at.Child("matchLabelKeys").Index(i), key, "exists in both matchLabelKeys and mismatchLabelKeys")
+		}
+	}
+}
+
+func lastIndex(list []string, item string) int {
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i] == item {
+			return i
+		}
+	}
+	return -1
+}
+
+func (v *podValidator) labelNames(keys []string, selector *metav1.LabelSelector, path *field.Path) {
 	if len(keys) > 0 && selector == nil {
 		v.add(field.Forbidden(path, "must not be specified when labelSelector is not set"))
+		return
 	}
 	for i, key := range keys {
 		v.add(metav1validation.ValidateLabelName(key, path.Index(i))...)
@@ -174,7 +202,7 @@ func validateTolerations(tolerations []corev1.Toleration, path *field.Path) fiel
 		}
 		errs = append(errs, validateTolerationOperator(t, at)...)
 		if t.Effect != "" {
-			errs = append(errs, validateTaintEffect(t.Effect, true, at.Child("effect"))...)
+			errs = append(errs, validateTaintEffect(t.Effect, at.Child("effect"))...)
 		}
 	}
 	return errs
@@ -183,52 +211,54 @@ func validateTolerations(tolerations []corev1.Toleration, path *field.Path) fiel
 func validateTolerationOperator(t corev1.Toleration, at *field.Path) field.ErrorList {
 	switch t.Operator {
 	case corev1.TolerationOpEqual, "":
-		return validateLabelValue(t.Value, at.Child("value"))
+		return invalid(at.Child("operator"), t.Value, joined(utilvalidation.IsValidLabelValue(t.Value))...)
 	case corev1.TolerationOpExists:
 		if t.Value != "" {
-			return field.ErrorList{field.Invalid(at.Child("operator"), t.Operator, "value must be empty when `operator` is 'Exists'")}
+			return field.ErrorList{field.Invalid(at.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'")}
 		}
 		return nil
 	}
 	return field.ErrorList{notOneOf(at.Child("operator"), t.Operator, corev1.TolerationOpEqual, corev1.TolerationOpExists)}
 }
 
-func validateTaintEffect(e corev1.TaintEffect, allowEmpty bool, path *field.Path) field.ErrorList {
-	switch e {
-	case corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
-		return nil
-	case "":
-		if allowEmpty {
-			return nil
-		}
-		return field.ErrorList{field.Required(path, "")}
-	}
-	return field.ErrorList{notOneOf(path, e, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)}
+func validateTaintEffect(e corev1.TaintEffect, path *field.Path) field.ErrorList {
+	return oneOf(path, e, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)
 }
 
 func (v *podValidator) spread() {
-	pairs := distinct{}
-	for i, c := range v.spec.TopologySpreadConstraints {
+	all := v.spec.TopologySpreadConstraints
+	for i, c := range all {
 		at := v.path.Child("topologySpreadConstraints").Index(i)
 		if c.MaxSkew <= 0 {
 			v.invalid(at.Child("maxSkew"), c.MaxSkew, "must be greater than zero")
 		}
-		if c.TopologyKey == "" {
-			v.add(field.Required(at.Child("topologyKey"), "can not be empty"))
-		}
+		v.required(c.TopologyKey, at.Child("topologyKey"))
 		if c.WhenUnsatisfiable != corev1.DoNotSchedule && c.WhenUnsatisfiable != corev1.ScheduleAnyway {
 			v.add(notOneOf(at.Child("whenUnsatisfiable"), c.WhenUnsatisfiable, corev1.DoNotSchedule, corev1.ScheduleAnyway))
 		}
-		v.add(pairs.check(fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable), at)...)
-		if c.MinDomains != nil && *c.MinDomains <= 0 {
-			v.invalid(at.Child("minDomains"), *c.MinDomains, "must be greater than zero")
-		} else if c.MinDomains != nil && c.WhenUnsatisfiable != corev1.DoNotSchedule {
-			v.invalid(at.Child("minDomains"), *c.MinDomains, fmt.Sprintf("can only use minDomains if whenUnsatisfiable=%s, not %s", corev1.DoNotSchedule, c.WhenUnsatisfiable))
+		again := slices.ContainsFunc(all[i+1:], func(d corev1.TopologySpreadConstraint) bool {
+			return d.TopologyKey == c.TopologyKey && d.WhenUnsatisfiable == c.WhenUnsatisfiable
+		})
+		if again {
+			v.add(field.Duplicate(at.Child("{topologyKey, whenUnsatisfiable}"), fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable)))
 		}
+		v.minDomains(c, at.Child("minDomains"))
 		v.inclusion(c.NodeAffinityPolicy, at.Child("nodeAffinityPolicy"))
 		v.inclusion(c.NodeTaintsPolicy, at.Child("nodeTaintsPolicy"))
-		v.labelKeys(c.MatchLabelKeys, c.LabelSelector, at.Child("matchLabelKeys"))
-		v.add(metav1validation.ValidateLabelSelector(c.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, at.Child("labelSelector"))...)
+		v.labelKeys(c.MatchLabelKeys, nil, c.LabelSelector, at)
+		v.add(validateSelector(c.LabelSelector, at.Child("labelSelector"))...)
+	}
+}
+
+func (v *podValidator) minDomains(c corev1.TopologySpreadConstraint, at *field.Path) {
+	if c.MinDomains == nil {
+		return
+	}
+	if *c.MinDomains <= 0 {
+		v.invalid(at, *c.MinDomains, "must be greater than zero")
+	}
+	if c.WhenUnsatisfiable != corev1.DoNotSchedule {
+		v.invalid(at, *c.MinDomains, fmt.Sprintf("can only use minDomains if whenUnsatisfiable=%s, not %s", corev1.DoNotSchedule, c.WhenUnsatisfiable))
 	}
 }
 

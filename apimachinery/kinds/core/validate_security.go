@@ -1,6 +1,7 @@
 package core
 
 import (
+	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,20 +11,14 @@ import (
 
 // security judges the pod's security context, and what the host's namespaces exclude.
 func (v *podValidator) security() {
-	s, path := v.spec, v.path.Child("securityContext")
-	if s.ShareProcessNamespace != nil && *s.ShareProcessNamespace && s.HostPID {
-		v.invalid(v.path.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled")
-	}
-	if s.HostUsers != nil && !*s.HostUsers {
-		for name, host := range map[string]bool{"hostNetwork": s.HostNetwork, "hostPID": s.HostPID, "hostIPC": s.HostIPC} {
-			if host {
-				v.add(field.Forbidden(v.path.Child(name), "when `hostUsers` is false"))
-			}
-		}
-	}
-	c := s.SecurityContext
+	v.userNamespace()
+	v.windowsHostProcess()
+	c, path := v.spec.SecurityContext, v.path.Child("securityContext")
 	if c == nil {
 		return
+	}
+	if share := v.spec.ShareProcessNamespace; share != nil && *share && v.spec.HostPID {
+		v.invalid(path.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled")
 	}
 	v.userID(c.RunAsUser, path.Child("runAsUser"))
 	v.userID(c.RunAsGroup, path.Child("runAsGroup"))
@@ -38,8 +33,29 @@ func (v *podValidator) security() {
 	if p := c.SupplementalGroupsPolicy; p != nil && *p != corev1.SupplementalGroupsPolicyMerge && *p != corev1.SupplementalGroupsPolicyStrict {
 		v.add(notOneOf(path.Child("supplementalGroupsPolicy"), *p, corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict))
 	}
+	if p := c.SELinuxChangePolicy; p != nil && *p != corev1.SELinuxChangePolicyRecursive && *p != corev1.SELinuxChangePolicyMountOption {
+		v.add(notOneOf(path.Child("seLinuxChangePolicy"), *p, corev1.SELinuxChangePolicyMountOption, corev1.SELinuxChangePolicyRecursive))
+	}
 	v.seccomp(c.SeccompProfile, path.Child("seccompProfile"))
 	v.appArmor(c.AppArmorProfile, path.Child("appArmorProfile"))
+	v.windowsOptions(c.WindowsOptions, path.Child("windowsOptions"))
+}
+
+// userNamespace judges what a pod with users of its own can't have of the host's.
+func (v *podValidator) userNamespace() {
+	s := v.spec
+	if s.HostUsers == nil || *s.HostUsers {
+		return
+	}
+	forbid := func(at *field.Path, set bool) {
+		if set {
+			v.add(field.Forbidden(at, "when `hostUsers` is false"))
+		}
+	}
+	forbid(v.path.Child("hostNetwork"), s.HostNetwork)
+	forbid(v.path.Child("HostPID"), s.HostPID)
+	forbid(v.path.Child("HostIPC"), s.HostIPC)
+	v.visit(func(c *corev1.Container, at *field.Path) { forbid(at.Child("volumeDevices"), len(c.VolumeDevices) > 0) })
 }
 
 func (v *podValidator) userID(id *int64, at *field.Path) {
@@ -52,80 +68,92 @@ func (v *podValidator) sysctls(sysctls []corev1.Sysctl, path *field.Path) {
 	names := distinct{}
 	for i, s := range sysctls {
 		at := path.Index(i).Child("name")
-		if s.Name == "" {
+		switch {
+		case s.Name == "":
 			v.add(field.Required(at, ""))
-			continue
+		case len(s.Name) > maxSysctl || !sysctlForm.MatchString(s.Name):
+			v.invalid(at, s.Name, "must have at most 253 characters and match regex "+sysctlForm.String())
+		default:
+			v.add(names.check(s.Name, at)...)
 		}
-		if !validSysctl(s.Name) {
-			v.invalid(at, s.Name, "must have at most 253 characters and match regex "+sysctlForm)
-			continue
-		}
-		name := strings.ReplaceAll(s.Name, "/", ".")
-		if v.spec.HostNetwork && strings.HasPrefix(name, "net.") {
+		switch name := dottedSysctl(s.Name); {
+		case v.spec.HostNetwork && strings.HasPrefix(name, "net."):
 			v.invalid(at, s.Name, "may not be specified when 'hostNetwork' is true")
-		}
-		if v.spec.HostIPC && (strings.HasPrefix(name, "kernel.shm") || strings.HasPrefix(name, "kernel.msg") || name == "kernel.sem" || strings.HasPrefix(name, "fs.mqueue.")) {
+		case v.spec.HostIPC && ipcSysctl(name):
 			v.invalid(at, s.Name, "may not be specified when 'hostIPC' is true")
 		}
-		v.add(names.check(name, at)...)
 	}
 }
 
-const sysctlForm = `[a-z0-9]([-_a-z0-9]*[a-z0-9])?([\./][a-z0-9]([-_a-z0-9]*[a-z0-9])?)*`
+const maxSysctl = 253
 
-// validSysctl says whether a name has the form above.
-func validSysctl(name string) bool {
-	if len(name) > 253 {
-		return false
+var sysctlForm = regexp.MustCompile(`^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$`)
+
+// dottedSysctl is the name with dots between its parts: a name whose first separator is a slash has the two the other
+// way round.
+func dottedSysctl(name string) string {
+	if i := strings.IndexAny(name, "./"); i < 0 || name[i] == '.' {
+		return name
 	}
-	alnum := func(b byte) bool { return b >= 'a' && b <= 'z' || b >= '0' && b <= '9' }
-	for part := range strings.FieldsFuncSeq("."+strings.ReplaceAll(name, "/", "."), func(r rune) bool { return r == '.' }) {
-		if !alnum(part[0]) || !alnum(part[len(part)-1]) {
-			return false
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '.':
+			return '/'
+		case '/':
+			return '.'
 		}
-		for i := range len(part) {
-			if !alnum(part[i]) && part[i] != '-' && part[i] != '_' {
-				return false
-			}
-		}
-	}
-	clean := strings.ReplaceAll(name, "/", ".")
-	return clean != "" && !strings.HasPrefix(clean, ".") && !strings.HasSuffix(clean, ".") && !strings.Contains(clean, "..")
+		return r
+	}, name)
+}
+
+func ipcSysctl(name string) bool {
+	return name == "kernel.sem" || strings.HasPrefix(name, "kernel.shm") || strings.HasPrefix(name, "kernel.msg") || strings.HasPrefix(name, "fs.mqueue.")
 }
 
 func (v *podValidator) seccomp(p *corev1.SeccompProfile, at *field.Path) {
 	if p == nil {
 		return
 	}
-	v.profile(string(p.Type), p.LocalhostProfile, at, string(corev1.SeccompProfileTypeLocalhost),
-		string(corev1.SeccompProfileTypeRuntimeDefault), string(corev1.SeccompProfileTypeUnconfined))
-	if p.LocalhostProfile != nil {
-		v.localPath(*p.LocalhostProfile, at.Child("localhostProfile"))
+	v.add(oneOf(at.Child("type"), p.Type, corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)...)
+	file := at.Child("localhostProfile")
+	switch local := p.Type == corev1.SeccompProfileTypeLocalhost; {
+	case local && p.LocalhostProfile == nil:
+		v.add(field.Required(file, "must be set when seccomp type is Localhost"))
+	case local:
+		v.add(validateLocalPath(*p.LocalhostProfile, file)...)
+	case p.LocalhostProfile != nil:
+		v.invalid(file, *p, "can only be set when seccomp type is Localhost")
 	}
 }
 
 func (v *podValidator) appArmor(p *corev1.AppArmorProfile, at *field.Path) {
-	if p != nil {
-		v.profile(string(p.Type), p.LocalhostProfile, at, string(corev1.AppArmorProfileTypeLocalhost),
-			string(corev1.AppArmorProfileTypeRuntimeDefault), string(corev1.AppArmorProfileTypeUnconfined))
+	if p == nil {
+		return
+	}
+	name := at.Child("localhostProfile")
+	switch p.Type {
+	case corev1.AppArmorProfileTypeLocalhost:
+		v.appArmorName(p.LocalhostProfile, name)
+	case corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined:
+		if p.LocalhostProfile != nil {
+			v.invalid(name, *p.LocalhostProfile, "can only be set when AppArmor type is Localhost")
+		}
+	default:
+		v.add(oneOf(at.Child("type"), p.Type, corev1.AppArmorProfileTypeLocalhost, corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined)...)
 	}
 }
 
-// profile judges the form that seccomp and AppArmor share; the first supported type is the one with a name.
-func (v *podValidator) profile(typ string, name *string, at *field.Path, supported ...string) {
-	known := false
-	for _, s := range supported {
-		known = known || s == typ
-	}
+func (v *podValidator) appArmorName(name *string, at *field.Path) {
+	const longest = 4095
 	switch {
-	case typ == "":
-		v.add(field.Required(at.Child("type"), "type is required when a profile is set"))
-	case !known:
-		v.add(field.NotSupported(at.Child("type"), typ, supported))
-	case typ == supported[0] && (name == nil || strings.TrimSpace(*name) == ""):
-		v.add(field.Required(at.Child("localhostProfile"), "must be set when the type is Localhost"))
-	case typ != supported[0] && name != nil:
-		v.invalid(at.Child("localhostProfile"), *name, "can only be set when the type is Localhost")
+	case name == nil || *name == "":
+		v.add(field.Required(at, "must be set when AppArmor type is Localhost"))
+		return
+	case strings.TrimSpace(*name) != *name:
+		v.invalid(at, *name, "must not be padded with whitespace")
+	}
+	if len(*name) > longest {
+		v.add(field.TooLong(at, "", longest))
 	}
 }
 
@@ -137,21 +165,25 @@ func (v *podValidator) containerSecurity(c *corev1.SecurityContext, at *field.Pa
 	v.userID(c.RunAsGroup, at.Child("runAsGroup"))
 	if c.AllowPrivilegeEscalation != nil && !*c.AllowPrivilegeEscalation {
 		if c.Privileged != nil && *c.Privileged {
-			v.invalid(at, "", "cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
+			v.invalid(at, *c, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
 		}
 		if c.Capabilities != nil {
 			for _, add := range c.Capabilities.Add {
 				if add == "CAP_SYS_ADMIN" {
-					v.invalid(at, "", "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
+					v.invalid(at, *c, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
 				}
 			}
 		}
 	}
-	if m := c.ProcMount; m != nil && *m != corev1.DefaultProcMount && *m != corev1.UnmaskedProcMount {
-		v.add(notOneOf(at.Child("procMount"), *m, corev1.DefaultProcMount, corev1.UnmaskedProcMount))
-	} else if m != nil && *m == corev1.UnmaskedProcMount && (v.spec.HostUsers == nil || *v.spec.HostUsers) {
-		v.invalid(at.Child("procMount"), *m, "`hostUsers` must be false to use `Unmasked`")
+	if m := c.ProcMount; m != nil {
+		if *m != corev1.DefaultProcMount && *m != corev1.UnmaskedProcMount {
+			v.add(notOneOf(at.Child("procMount"), *m, corev1.DefaultProcMount, corev1.UnmaskedProcMount))
+		}
+		if *m == corev1.UnmaskedProcMount && (v.spec.HostUsers == nil || *v.spec.HostUsers) {
+			v.invalid(at.Child("procMount"), *m, "`hostUsers` must be false to use `Unmasked`")
+		}
 	}
 	v.seccomp(c.SeccompProfile, at.Child("seccompProfile"))
 	v.appArmor(c.AppArmorProfile, at.Child("appArmorProfile"))
+	v.windowsOptions(c.WindowsOptions, at.Child("windowsOptions"))
 }

@@ -1,9 +1,8 @@
 package rbac
 
 import (
-	"context"
-
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -14,10 +13,10 @@ import (
 func ClusterRoles() apimachinery.Resource {
 	r := resource("clusterroles", "ClusterRole", false, func() apimachinery.Object { return &rbacv1.ClusterRole{} })
 	r.Views[0].Columns = roleColumns()
-	r.Validate = func(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
+	r.Validate = validating(func(new, _ apimachinery.Object) field.ErrorList {
 		c := new.(*rbacv1.ClusterRole)
 		return append(validateRules(c.Rules, false), validateAggregation(c.AggregationRule)...)
-	}
+	})
 	return r
 }
 
@@ -31,7 +30,11 @@ func validateAggregation(a *rbacv1.AggregationRule) field.ErrorList {
 	}
 	var errs field.ErrorList
 	for i := range a.ClusterRoleSelectors {
-		errs = append(errs, metav1validation.ValidateLabelSelector(&a.ClusterRoleSelectors[i], metav1validation.LabelSelectorValidationOptions{}, path.Index(i))...)
+		s, at := &a.ClusterRoleSelectors[i], path.Index(i)
+		errs = append(errs, metav1validation.ValidateLabelSelector(s, metav1validation.LabelSelectorValidationOptions{}, at)...)
+		if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
+			errs = append(errs, field.Invalid(at, nil, "invalid label selector"))
+		}
 	}
 	return errs
 }

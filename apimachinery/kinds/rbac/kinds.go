@@ -4,6 +4,7 @@
 package rbac
 
 import (
+	"context"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -11,8 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 )
 
 // Resources returns every kind of this package.
@@ -26,6 +29,13 @@ func resource(plural, kind string, namespaced bool, make func() apimachinery.Obj
 		Name: schema.GroupResource{Group: rbacv1.GroupName, Resource: plural}, Prefix: plural, Namespaced: namespaced, New: make,
 		Views:     []apimachinery.View{{GroupVersionKind: rbacv1.SchemeGroupVersion.WithKind(kind), Plural: plural}},
 		ValidName: path.ValidatePathSegmentName,
+	}
+}
+
+// validating judges finalizers, as all built-in kinds do, beside what a kind judges itself.
+func validating(own func(new, old apimachinery.Object) field.ErrorList) func(context.Context, apimachinery.Object, apimachinery.Object) field.ErrorList {
+	return func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
+		return append(core.ValidateFinalizers(new), own(new, old)...)
 	}
 }
 

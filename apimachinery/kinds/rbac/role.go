@@ -1,8 +1,6 @@
 package rbac
 
 import (
-	"context"
-
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -13,9 +11,9 @@ import (
 func Roles() apimachinery.Resource {
 	r := resource("roles", "Role", true, func() apimachinery.Object { return &rbacv1.Role{} })
 	r.Views[0].Columns = roleColumns()
-	r.Validate = func(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
+	r.Validate = validating(func(new, _ apimachinery.Object) field.ErrorList {
 		return validateRules(new.(*rbacv1.Role).Rules, true)
-	}
+	})
 	return r
 }
 

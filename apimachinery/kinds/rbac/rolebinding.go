@@ -1,7 +1,6 @@
 package rbac
 
 import (
-	"context"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -29,7 +28,7 @@ func binding(r *apimachinery.Resource, of func(apimachinery.Object) (*rbacv1.Rol
 		ref, subjects := of(o)
 		defaultBinding(ref, subjects)
 	}
-	r.Validate = func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
+	r.Validate = validating(func(new, old apimachinery.Object) field.ErrorList {
 		ref, subjects := of(new)
 		errs := append(validateRef(ref, kinds), validateSubjects(subjects, r.Namespaced)...)
 		if old == nil {
@@ -39,7 +38,7 @@ func binding(r *apimachinery.Resource, of func(apimachinery.Object) (*rbacv1.Rol
 			errs = append(errs, field.Invalid(field.NewPath("roleRef"), *ref, "cannot change roleRef"))
 		}
 		return errs
-	}
+	})
 	r.Views[0].Columns = bindingColumns(of)
 }
 

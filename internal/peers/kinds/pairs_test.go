@@ -9,10 +9,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	appsv1 "k8s.io/api/apps/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -24,52 +20,8 @@ import (
 	"k8s.io/kubernetes/pkg/capabilities"
 
 	"github.com/bedplate/bedplate/apimachinery"
-	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
-	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
-	"github.com/bedplate/bedplate/apimachinery/kinds/core"
-	"github.com/bedplate/bedplate/apimachinery/kinds/rbac"
 	"github.com/bedplate/bedplate/internal/peers/corpus"
 )
-
-// pair is one kind as both have it.
-type pair struct {
-	gvk    schema.GroupVersionKind
-	ours   apimachinery.Resource
-	theirs rules
-	// subs are the subresources that both write with a strategy.
-	subs map[string]rules
-}
-
-// rules is what Kubernetes does with objects of a kind, in internal types; old is nil on create. A nil function does
-// nothing.
-type rules struct {
-	prepare  func(new, old runtime.Object)
-	validate func(new, old runtime.Object) field.ErrorList
-	// after is done to what is stored, once it is validated.
-	after func(runtime.Object)
-}
-
-func pairs() []pair {
-	v1 := corev1.SchemeGroupVersion.WithKind
-	return []pair{
-		{v1("Pod"), core.Pods(), podRules(), map[string]rules{"status": podStatusRules()}},
-		{v1("Node"), core.Nodes(), nodeRules(), map[string]rules{"status": nodeStatusRules()}},
-		{v1("Namespace"), core.Namespaces(), namespaceRules(), map[string]rules{
-			"status": namespaceStatusRules(), "finalize": namespaceFinalizeRules(),
-		}},
-		{v1("Secret"), core.Secrets(), secretRules(), nil},
-		{v1("ConfigMap"), core.ConfigMaps(), configMapRules(), nil},
-		{v1("Event"), core.Events(), eventRules(), nil},
-		{v1("ServiceAccount"), core.ServiceAccounts(), serviceAccountRules(), nil},
-		{coordinationv1.SchemeGroupVersion.WithKind("Lease"), coordination.Leases(), leaseRules(), nil},
-		{rbacv1.SchemeGroupVersion.WithKind("Role"), rbac.Roles(), roleRules(), nil},
-		{rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), rbac.ClusterRoles(), clusterRoleRules(), nil},
-		{rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), rbac.RoleBindings(), roleBindingRules(), nil},
-		{rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), rbac.ClusterRoleBindings(), clusterRoleBindingRules(), nil},
-		{appsv1.SchemeGroupVersion.WithKind("Deployment"), apps.Deployments(), deploymentRules(), map[string]rules{"status": deploymentStatusRules()}},
-		{appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), apps.ReplicaSets(), replicaSetRules(), map[string]rules{"status": replicaSetStatusRules()}},
-	}
-}
 
 func (p *pair) objects(t *testing.T) []apimachinery.Object {
 	all, err := corpus.Load(p.gvk, p.ours.New)
@@ -244,4 +196,3 @@ func unindexed(path string) string {
 	}
 	return b.String()
 }
-

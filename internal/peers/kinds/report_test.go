@@ -18,7 +18,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 1, "of the mutations")
-	oneOf = flag.Int("oneof", 8, "try one in so many mutations")
+	oneOf = flag.Int("oneof", 16, "try one in so many mutations")
 )
 
 type object = apimachinery.Object

@@ -1,337 +1,142 @@
 package kinds
 
 import (
+	"context"
+
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	podutil "k8s.io/kubernetes/pkg/api/pod"
-	"k8s.io/kubernetes/pkg/apis/apps"
-	appsvalidation "k8s.io/kubernetes/pkg/apis/apps/validation"
-	"k8s.io/kubernetes/pkg/apis/coordination"
-	coordinationvalidation "k8s.io/kubernetes/pkg/apis/coordination/validation"
-	"k8s.io/kubernetes/pkg/apis/core"
-	"k8s.io/kubernetes/pkg/apis/core/helper/qos"
-	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
-	"k8s.io/kubernetes/pkg/apis/rbac"
-	rbacvalidation "k8s.io/kubernetes/pkg/apis/rbac/validation"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/kubernetes/pkg/registry/apps/deployment"
+	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
+	"k8s.io/kubernetes/pkg/registry/coordination/lease"
+	"k8s.io/kubernetes/pkg/registry/core/configmap"
+	"k8s.io/kubernetes/pkg/registry/core/event"
+	"k8s.io/kubernetes/pkg/registry/core/namespace"
+	"k8s.io/kubernetes/pkg/registry/core/node"
+	"k8s.io/kubernetes/pkg/registry/core/pod"
+	"k8s.io/kubernetes/pkg/registry/core/secret"
+	"k8s.io/kubernetes/pkg/registry/core/serviceaccount"
+	"k8s.io/kubernetes/pkg/registry/rbac/clusterrole"
+	"k8s.io/kubernetes/pkg/registry/rbac/clusterrolebinding"
+	"k8s.io/kubernetes/pkg/registry/rbac/role"
+	"k8s.io/kubernetes/pkg/registry/rbac/rolebinding"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
+	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
+	"github.com/bedplate/bedplate/apimachinery/kinds/core"
+	"github.com/bedplate/bedplate/apimachinery/kinds/rbac"
 )
 
-// The registry strategies call the functions below in this way. The strategies themselves would link a whole API
-// server.
+// pair is one kind as both have it.
+type pair struct {
+	gvk    schema.GroupVersionKind
+	ours   apimachinery.Resource
+	theirs rules
+	// subs are the subresources that both write with a strategy.
+	subs map[string]rules
+}
 
-// validating picks the function for create or update, by whether there is an old object.
-func validating[T runtime.Object](create func(T) field.ErrorList, update func(new, old T) field.ErrorList) func(new, old runtime.Object) field.ErrorList {
-	return func(new, old runtime.Object) field.ErrorList {
-		if old == nil {
-			return create(new.(T))
+// updater is the strategy of a subresource.
+type updater interface {
+	PrepareForUpdate(ctx context.Context, obj, old runtime.Object)
+	ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList
+	Canonicalize(obj runtime.Object)
+}
+
+// creator is the strategy of a kind.
+type creator interface {
+	rest.RESTCreateStrategy
+	updater
+}
+
+func pairs() []pair {
+	none := map[string]updater{}
+	all := []struct {
+		ours   apimachinery.Resource
+		theirs creator
+		subs   map[string]updater
+	}{
+		{core.Pods(), pod.Strategy, map[string]updater{"status": pod.StatusStrategy}},
+		{core.Nodes(), node.Strategy, map[string]updater{"status": node.StatusStrategy}},
+		{core.Namespaces(), namespace.Strategy, map[string]updater{"status": namespace.StatusStrategy, "finalize": namespace.FinalizeStrategy}},
+		{core.Secrets(), secret.Strategy, none},
+		{core.ConfigMaps(), configmap.Strategy, none},
+		{core.Events(), event.Strategy, none},
+		{core.ServiceAccounts(), serviceaccount.Strategy, none},
+		{coordination.Leases(), lease.Strategy, none},
+		{rbac.Roles(), role.Strategy, none},
+		{rbac.ClusterRoles(), clusterrole.Strategy, none},
+		{rbac.RoleBindings(), rolebinding.Strategy, none},
+		{rbac.ClusterRoleBindings(), clusterrolebinding.Strategy, none},
+		{apps.Deployments(), deployment.Strategy, map[string]updater{"status": deployment.StatusStrategy}},
+		{apps.ReplicaSets(), replicaset.Strategy, map[string]updater{"status": replicaset.StatusStrategy}},
+	}
+	var out []pair
+	for _, k := range all {
+		view := k.ours.Views[0]
+		p := pair{gvk: view.GroupVersionKind, ours: k.ours, theirs: ofKind(k.theirs, contextOf(view, "")), subs: map[string]rules{}}
+		for name, s := range k.subs {
+			p.subs[name] = ofUpdates(s, contextOf(view, name))
 		}
-		return update(new.(T), old.(T))
+		out = append(out, p)
+	}
+	return out
+}
+
+// contextOf is the context of a request for a view, which some rules depend on.
+func contextOf(v apimachinery.View, sub string) context.Context {
+	return request.WithRequestInfo(request.WithNamespace(context.Background(), "default"), &request.RequestInfo{
+		IsResourceRequest: true, Verb: "update", APIGroup: v.Group, APIVersion: v.Version, Resource: v.Plural, Subresource: sub,
+	})
+}
+
+// rules is what Kubernetes' registry does with objects of a kind, in internal types; old is nil on create.
+type rules struct {
+	prepare  func(new, old runtime.Object)
+	validate func(new, old runtime.Object) field.ErrorList
+	after    func(runtime.Object)
+}
+
+func ofUpdates(s updater, ctx context.Context) rules {
+	return rules{
+		prepare:  func(new, old runtime.Object) { s.PrepareForUpdate(ctx, new, old) },
+		validate: func(new, old runtime.Object) field.ErrorList { return s.ValidateUpdate(ctx, new, old) },
+		after:    s.Canonicalize,
 	}
 }
 
-func podOptions(new, old *core.Pod) corevalidation.PodValidationOptions {
-	var opts corevalidation.PodValidationOptions
-	if old == nil {
-		opts = podutil.GetValidationOptionsFromPodSpecAndMeta(&new.Spec, nil, &new.ObjectMeta, nil)
-	} else {
-		opts = podutil.GetValidationOptionsFromPodSpecAndMeta(&new.Spec, &old.Spec, &new.ObjectMeta, &old.ObjectMeta)
-	}
-	opts.ResourceIsPod = true
-	return opts
-}
-
-func podRules() rules {
+func ofKind(s creator, ctx context.Context) rules {
+	updates := ofUpdates(s, ctx)
 	return rules{
 		prepare: func(new, old runtime.Object) {
-			n := new.(*core.Pod)
-			if old == nil {
-				n.Generation = 1
-				n.Status = core.PodStatus{Phase: core.PodPending, QOSClass: qos.GetPodQOS(n)}
-				podutil.DropDisabledPodFields(n, nil)
-				if len(n.Spec.SchedulingGates) > 0 {
-					podutil.UpdatePodCondition(&n.Status, &core.PodCondition{
-						Type: core.PodScheduled, Status: core.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
-						Message: "Scheduling is blocked due to non-empty scheduling gates",
-					})
-					n.Status.Conditions[0].LastTransitionTime.Reset()
-				}
-				return
-			}
-			o := old.(*core.Pod)
-			n.Status = o.Status
-			podutil.DropDisabledPodFields(n, o)
-			if !equality.Semantic.DeepEqual(n.Spec, o.Spec) {
-				n.Generation++
-			}
-		},
-		validate: validating(
-			func(p *core.Pod) field.ErrorList { return corevalidation.ValidatePodCreate(p, podOptions(p, nil)) },
-			func(n, o *core.Pod) field.ErrorList { return corevalidation.ValidatePodUpdate(n, o, podOptions(n, o)) }),
-	}
-}
-
-func podStatusRules() rules {
-	return rules{
-		prepare: func(new, old runtime.Object) {
-			n, o := new.(*core.Pod), old.(*core.Pod)
-			n.Spec, n.OwnerReferences = o.Spec, o.OwnerReferences
-			if n.Status.QOSClass == "" {
-				n.Status.QOSClass = o.Status.QOSClass
-			}
-			if n.Status.ObservedGeneration == 0 {
-				n.Status.ObservedGeneration = o.Status.ObservedGeneration
-			}
-			before := map[core.PodConditionType][]int64{}
-			for _, c := range o.Status.Conditions {
-				before[c.Type] = append(before[c.Type], c.ObservedGeneration)
-			}
-			for i, c := range n.Status.Conditions {
-				if have := before[c.Type]; len(have) > 0 {
-					before[c.Type] = have[1:]
-					if c.ObservedGeneration == 0 {
-						n.Status.Conditions[i].ObservedGeneration = have[0]
-					}
-				}
-			}
-			podutil.DropDisabledPodFields(n, o)
-		},
-		validate: validating(nil, func(n, o *core.Pod) field.ErrorList {
-			return corevalidation.ValidatePodStatusUpdate(n, o, podOptions(n, o))
-		}),
-	}
-}
-
-func nodeRules() rules {
-	return rules{
-		prepare: func(new, old runtime.Object) {
-			n := new.(*core.Node)
-			if old == nil {
-				n.Spec.ConfigSource, n.Status.Config = nil, nil
-				return
-			}
-			o := old.(*core.Node)
-			n.Status = o.Status
-			if o.Spec.ConfigSource == nil {
-				n.Spec.ConfigSource = nil
-			}
-		},
-		validate: validating(corevalidation.ValidateNode, func(n, o *core.Node) field.ErrorList {
-			return append(corevalidation.ValidateNode(n), corevalidation.ValidateNodeUpdate(n, o)...)
-		}),
-	}
-}
-
-func nodeStatusRules() rules {
-	return rules{
-		prepare: func(new, old runtime.Object) {
-			n, o := new.(*core.Node), old.(*core.Node)
-			n.Spec = o.Spec
-			if o.Status.Config == nil {
-				n.Status.Config = nil
-			}
-		},
-		validate: validating(nil, corevalidation.ValidateNodeUpdate),
-	}
-}
-
-func namespaceRules() rules {
-	return rules{
-		prepare: func(new, old runtime.Object) {
-			n := new.(*core.Namespace)
 			if old != nil {
-				n.Spec.Finalizers, n.Status = old.(*core.Namespace).Spec.Finalizers, old.(*core.Namespace).Status
+				updates.prepare(new, old)
 				return
 			}
-			n.Status = core.NamespaceStatus{Phase: core.NamespaceActive}
-			for _, f := range n.Spec.Finalizers {
-				if f == core.FinalizerKubernetes {
-					return
-				}
-			}
-			n.Spec.Finalizers = append(n.Spec.Finalizers, core.FinalizerKubernetes)
+			s.PrepareForCreate(ctx, new)
 		},
-		validate: validating(corevalidation.ValidateNamespace, func(n, o *core.Namespace) field.ErrorList {
-			return append(corevalidation.ValidateNamespace(n), corevalidation.ValidateNamespaceUpdate(n, o)...)
-		}),
-		after: labelNamespace,
-	}
-}
-
-func labelNamespace(o runtime.Object) {
-	n := o.(*core.Namespace)
-	if n.Labels == nil {
-		n.Labels = map[string]string{}
-	}
-	n.Labels[corev1.LabelMetadataName] = n.Name
-}
-
-func namespaceStatusRules() rules {
-	return rules{
-		prepare:  func(new, old runtime.Object) { new.(*core.Namespace).Spec = old.(*core.Namespace).Spec },
-		validate: validating(nil, corevalidation.ValidateNamespaceStatusUpdate),
-		after:    labelNamespace,
-	}
-}
-
-func namespaceFinalizeRules() rules {
-	return rules{
-		prepare:  func(new, old runtime.Object) { new.(*core.Namespace).Status = old.(*core.Namespace).Status },
-		validate: validating(nil, corevalidation.ValidateNamespaceFinalizeUpdate),
-		after:    labelNamespace,
-	}
-}
-
-func secretRules() rules {
-	return rules{
-		prepare: func(new, old runtime.Object) {
-			if n := new.(*core.Secret); old != nil && n.Type == "" {
-				n.Type = old.(*core.Secret).Type
-			}
-		},
-		validate: validating(corevalidation.ValidateSecret, corevalidation.ValidateSecretUpdate),
-	}
-}
-
-func configMapRules() rules {
-	return rules{validate: validating(corevalidation.ValidateConfigMap, corevalidation.ValidateConfigMapUpdate)}
-}
-
-func eventRules() rules {
-	v1 := schema.GroupVersion{Version: "v1"}
-	return rules{validate: validating(
-		func(e *core.Event) field.ErrorList { return corevalidation.ValidateEventCreate(e, v1) },
-		func(n, o *core.Event) field.ErrorList { return corevalidation.ValidateEventUpdate(n, o, v1) })}
-}
-
-func serviceAccountRules() rules {
-	return rules{
-		prepare: func(new, _ runtime.Object) {
-			s := new.(*core.ServiceAccount)
-			for i, ref := range s.Secrets {
-				s.Secrets[i] = core.ObjectReference{Name: ref.Name}
-			}
-		},
-		validate: validating(corevalidation.ValidateServiceAccount, corevalidation.ValidateServiceAccountUpdate),
-	}
-}
-
-func leaseRules() rules {
-	return rules{
-		prepare: func(new, old runtime.Object) {
-			n, o := new.(*coordination.Lease), &coordination.Lease{}
+		validate: func(new, old runtime.Object) field.ErrorList {
 			if old != nil {
-				o = old.(*coordination.Lease)
+				return updates.validate(new, old)
 			}
-			// CoordinatedLeaderElection is off by default.
-			if o.Spec.Strategy == nil {
-				n.Spec.Strategy = nil
-			}
-			if o.Spec.PreferredHolder == nil {
-				n.Spec.PreferredHolder = nil
-			}
+			return s.Validate(ctx, new)
 		},
-		validate: validating(coordinationvalidation.ValidateLease, coordinationvalidation.ValidateLeaseUpdate),
+		after: s.Canonicalize,
 	}
 }
 
-func roleRules() rules {
-	return rules{validate: validating(rbacvalidation.ValidateRole, rbacvalidation.ValidateRoleUpdate)}
-}
-
-func clusterRoleRules() rules {
-	none := rbacvalidation.ClusterRoleValidationOptions{}
-	return rules{validate: validating(
-		func(r *rbac.ClusterRole) field.ErrorList { return rbacvalidation.ValidateClusterRole(r, none) },
-		func(n, o *rbac.ClusterRole) field.ErrorList { return rbacvalidation.ValidateClusterRoleUpdate(n, o, none) })}
-}
-
-func roleBindingRules() rules {
-	return rules{validate: validating(rbacvalidation.ValidateRoleBinding, rbacvalidation.ValidateRoleBindingUpdate)}
-}
-
-func clusterRoleBindingRules() rules {
-	return rules{validate: validating(rbacvalidation.ValidateClusterRoleBinding, rbacvalidation.ValidateClusterRoleBindingUpdate)}
-}
-
-func templateOptions(new, old *core.PodTemplateSpec) corevalidation.PodValidationOptions {
-	return podutil.GetValidationOptionsFromPodTemplate(new, old)
-}
-
-func deploymentRules() rules {
-	return rules{
-		prepare: func(new, old runtime.Object) {
-			n := new.(*apps.Deployment)
-			if old == nil {
-				n.Status, n.Generation = apps.DeploymentStatus{}, 1
-				podutil.DropDisabledTemplateFields(&n.Spec.Template, nil)
-				return
-			}
-			o := old.(*apps.Deployment)
-			n.Status = o.Status
-			podutil.DropDisabledTemplateFields(&n.Spec.Template, &o.Spec.Template)
-			if !equality.Semantic.DeepEqual(n.Spec, o.Spec) || !equality.Semantic.DeepEqual(n.Annotations, o.Annotations) {
-				n.Generation = o.Generation + 1
-			}
-		},
-		validate: validating(
-			func(d *apps.Deployment) field.ErrorList {
-				return appsvalidation.ValidateDeployment(d, templateOptions(&d.Spec.Template, nil))
-			},
-			func(n, o *apps.Deployment) field.ErrorList {
-				return appsvalidation.ValidateDeploymentUpdate(n, o, templateOptions(&n.Spec.Template, &o.Spec.Template))
-			}),
+// untimed blanks the time of a condition that a create sets, once it is set.
+func untimed(o runtime.Object) {
+	p, ok := o.(*corev1.Pod)
+	if !ok || len(p.Status.Conditions) != 1 || p.Status.Conditions[0].Reason != corev1.PodReasonSchedulingGated {
+		return
 	}
-}
-
-func deploymentStatusRules() rules {
-	return rules{
-		prepare: func(new, old runtime.Object) {
-			n, o := new.(*apps.Deployment), old.(*apps.Deployment)
-			n.Spec, n.Labels = o.Spec, o.Labels
-		},
-		validate: validating(nil, appsvalidation.ValidateDeploymentStatusUpdate),
+	if !p.Status.Conditions[0].LastTransitionTime.IsZero() {
+		p.Status.Conditions[0].LastTransitionTime = metav1.Unix(1, 0)
 	}
-}
-
-func replicaSetRules() rules {
-	return rules{
-		prepare: func(new, old runtime.Object) {
-			n := new.(*apps.ReplicaSet)
-			if old == nil {
-				n.Status, n.Generation = apps.ReplicaSetStatus{}, 1
-				podutil.DropDisabledTemplateFields(&n.Spec.Template, nil)
-				return
-			}
-			o := old.(*apps.ReplicaSet)
-			n.Status = o.Status
-			podutil.DropDisabledTemplateFields(&n.Spec.Template, &o.Spec.Template)
-			if !equality.Semantic.DeepEqual(n.Spec, o.Spec) {
-				n.Generation = o.Generation + 1
-			}
-		},
-		validate: validating(
-			func(r *apps.ReplicaSet) field.ErrorList {
-				return appsvalidation.ValidateReplicaSet(r, templateOptions(&r.Spec.Template, nil))
-			},
-			func(n, o *apps.ReplicaSet) field.ErrorList {
-				return appsvalidation.ValidateReplicaSetUpdate(n, o, templateOptions(&n.Spec.Template, &o.Spec.Template))
-			}),
-	}
-}
-
-func replicaSetStatusRules() rules {
-	return rules{
-		prepare:  func(new, old runtime.Object) { new.(*apps.ReplicaSet).Spec = old.(*apps.ReplicaSet).Spec },
-		validate: validating(nil, appsvalidation.ValidateReplicaSetStatusUpdate),
-	}
-}
-
-// metadata is what any server judges besides.
-var metadataPath = field.NewPath("metadata")
-
-func judgeMeta(o runtime.Object, namespaced bool, name validation.ValidateNameFunc) field.ErrorList {
-	return validation.ValidateObjectMetaAccessor(mustMeta(o), namespaced, name, metadataPath)
 }
