@@ -53,6 +53,10 @@ func (p *ControlPlane) startStore(ctx context.Context) error {
 	return p.layers.start(ctx, "storage", p.db.Run, p.db.Ready())
 }
 
+// A store of one member elects itself when its election timeout is over, and nobody's heartbeats can be late: the
+// shorter the timeout, the sooner it is ready.
+const tickMs, electionMs = 5, 25
+
 func (p *ControlPlane) backend(ctx context.Context) (storage.Backend, error) {
 	switch {
 	case p.c.Backend != nil:
@@ -60,7 +64,7 @@ func (p *ControlPlane) backend(ctx context.Context) (storage.Backend, error) {
 	case p.c.Dir == "":
 		return memory.New(memory.Config{})
 	}
-	etcd, err := embedded.New(embedded.Config{Dir: p.c.dir("etcd"), Log: p.c.Log})
+	etcd, err := embedded.New(embedded.Config{Dir: p.c.dir("etcd"), TickMs: tickMs, ElectionMs: electionMs, Log: p.c.Log})
 	if err != nil {
 		return nil, err
 	}

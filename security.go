@@ -117,20 +117,28 @@ var namespaces = []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav
 // bootstrap brings in what every cluster has: its namespaces, and the policy by which its parts may do their work.
 // What is there already stays, but for roles of ours that lost rules.
 func (p *ControlPlane) bootstrap(ctx context.Context) error {
-	c := p.Client()
+	c, l := p.Client(), p.security.lookup
 	var g errgroup.Group
 	const atOnce = 32
 	g.SetLimit(atOnce)
 	for _, name := range namespaces {
 		g.Go(func() error {
-			return ensure(ctx, client.For[*corev1.Namespace](c), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil)
+			return ensure(ctx, l, client.For[*corev1.Namespace](c), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil)
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("make the first namespaces: %w", err)
-	}
+	var inside []apimachinery.Object // these need their namespaces
 	for _, o := range rbac.Bootstrap() {
-		g.Go(func() error { return ensurePolicy(ctx, c, o) })
+		if o.GetNamespace() != "" {
+			inside = append(inside, o)
+			continue
+		}
+		g.Go(func() error { return ensurePolicy(ctx, l, c, o) })
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("make the first namespaces and roles: %w", err)
+	}
+	for _, o := range inside {
+		g.Go(func() error { return ensurePolicy(ctx, l, c, o) })
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("make the first roles: %w", err)
@@ -139,8 +147,8 @@ func (p *ControlPlane) bootstrap(ctx context.Context) error {
 }
 
 // ensure creates an object unless it is there; changed, where given, says whether what is there must be put right.
-func ensure[T apimachinery.Object](ctx context.Context, r client.Resource[T], o T, changed func(have T) bool) error {
-	have, err := r.Get(ctx, o.GetNamespace(), o.GetName())
+func ensure[T apimachinery.Object](ctx context.Context, l *lookup, r client.Resource[T], o T, changed func(have T) bool) error {
+	have, err := get[T](ctx, l, r.GroupVersionResource(), o.GetNamespace(), o.GetName())
 	switch {
 	case apierrors.IsNotFound(err):
 		_, err = r.Create(ctx, o)
@@ -159,18 +167,18 @@ func ensure[T apimachinery.Object](ctx context.Context, r client.Resource[T], o 
 	return err
 }
 
-func ensurePolicy(ctx context.Context, c *client.Client, o apimachinery.Object) error {
+func ensurePolicy(ctx context.Context, l *lookup, c *client.Client, o apimachinery.Object) error {
 	switch o := o.(type) {
 	case *rbacv1.ClusterRole:
-		return ensure(ctx, client.For[*rbacv1.ClusterRole](c), o, func(have *rbacv1.ClusterRole) bool {
+		return ensure(ctx, l, client.For[*rbacv1.ClusterRole](c), o, func(have *rbacv1.ClusterRole) bool {
 			return o.AggregationRule == nil && !covered(have.Rules, o.Rules)
 		})
 	case *rbacv1.Role:
-		return ensure(ctx, client.For[*rbacv1.Role](c), o, func(have *rbacv1.Role) bool { return !covered(have.Rules, o.Rules) })
+		return ensure(ctx, l, client.For[*rbacv1.Role](c), o, func(have *rbacv1.Role) bool { return !covered(have.Rules, o.Rules) })
 	case *rbacv1.ClusterRoleBinding:
-		return ensure(ctx, client.For[*rbacv1.ClusterRoleBinding](c), o, nil)
+		return ensure(ctx, l, client.For[*rbacv1.ClusterRoleBinding](c), o, nil)
 	case *rbacv1.RoleBinding:
-		return ensure(ctx, client.For[*rbacv1.RoleBinding](c), o, nil)
+		return ensure(ctx, l, client.For[*rbacv1.RoleBinding](c), o, nil)
 	}
 	return fmt.Errorf("bootstrap policy has a %T", o)
 }
