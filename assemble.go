@@ -138,12 +138,19 @@ func (p *ControlPlane) connectors() (map[string]server.Connector, error) {
 
 // startPolicy brings in what every cluster has, and waits until the authorizer knows it.
 func (p *ControlPlane) startPolicy(ctx context.Context) error {
-	run, synced, err := p.security.follow(p)
+	roles, run, synced, err := p.security.follow(p)
 	if err != nil {
 		return err
 	}
 	if err := p.layers.start(ctx, "policy", run, synced); err != nil {
 		return err
 	}
-	return p.bootstrap(ctx)
+	if err := p.bootstrap(ctx); err != nil {
+		return err
+	}
+	rev, err := p.db.Revision(ctx)
+	if err != nil {
+		return err
+	}
+	return roles.wait(ctx, rev)
 }

@@ -56,15 +56,15 @@ func (p *ControlPlane) newSecurity() (*security, error) {
 }
 
 // follow keeps the index of roles and bindings current. synced is closed when it holds those that there were.
-func (s *security) follow(p *ControlPlane) (run func(context.Context) error, synced <-chan struct{}, err error) {
+func (s *security) follow(p *ControlPlane) (f *followers, run func(context.Context) error, synced <-chan struct{}, err error) {
 	c := p.Client()
-	f := &followers{index: s.index, fail: func(err error) { p.c.Log.Error("a role or binding is not heeded", "err", err) }}
+	f = &followers{index: s.index, fail: func(err error) { p.c.Log.Error("a role or binding is not heeded", "err", err) }}
 	err = errors.Join(
 		follow[*rbacv1.ClusterRole](f, p, c), follow[*rbacv1.ClusterRoleBinding](f, p, c),
 		follow[*rbacv1.Role](f, p, c), follow[*rbacv1.RoleBinding](f, p, c),
 	)
 	ready := make(chan struct{})
-	return func(ctx context.Context) error {
+	return f, func(ctx context.Context) error {
 		g, ctx := errgroup.WithContext(ctx)
 		for _, run := range f.run {
 			g.Go(func() error { return run(ctx) })
@@ -89,6 +89,17 @@ type followers struct {
 	fail   func(error)
 	run    []func(context.Context) error
 	synced []<-chan struct{}
+	reach  []func(context.Context, int64) error
+}
+
+// wait returns when the index holds what was written up to a revision.
+func (f *followers) wait(ctx context.Context, rev int64) error {
+	for _, reach := range f.reach {
+		if err := reach(ctx, rev); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func follow[T apimachinery.Object](f *followers, p *ControlPlane, c *client.Client) error {
@@ -107,7 +118,7 @@ func follow[T apimachinery.Object](f *followers, p *ControlPlane, c *client.Clie
 			f.fail(err)
 		}
 	}})
-	f.run, f.synced = append(f.run, i.Run), append(f.synced, i.Synced())
+	f.run, f.synced, f.reach = append(f.run, i.Run), append(f.synced, i.Synced()), append(f.reach, i.WaitFor)
 	return nil
 }
 
