@@ -1,6 +1,7 @@
 package apimachinery_test
 
 import (
+	"fmt"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -94,12 +95,22 @@ func TestJSONPatchAgrees(t *testing.T) {
 		patch, err := jsonpatch.DecodePatch(encode(t, ops))
 		require.NoError(t, err)
 		got, err := apimachinery.JSONPatch(doc, encode(t, ops), 100, 1<<20)
-		want, wantErr := patch.Apply(doc)
+		want, wantErr := theirs(patch, doc)
 		if err != nil || wantErr != nil {
 			return // they differ in what they forgive; what both accept must be equal
 		}
 		require.JSONEq(t, string(want), string(got), "%s", encode(t, ops))
 	})
+}
+
+// theirs applies a patch by the library that Kubernetes uses, which panics where a test compares lists with nulls.
+func theirs(p jsonpatch.Patch, doc []byte) (out []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return p.Apply(doc)
 }
 
 func TestJSONPatch(t *testing.T) {
