@@ -1,8 +1,8 @@
 package apimachinery_test
 
 import (
-	"fmt"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 

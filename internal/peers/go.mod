@@ -1,4 +1,5 @@
-// Module peers compares Bedplate with Kubernetes' own code. Users never download it.
+// Module peers compares Bedplate with Kubernetes' own code. Users never download it. The release is the newest of
+// k8s.io/kubernetes that can be had as a module.
 module github.com/bedplate/bedplate/internal/peers
 
 go 1.26.0
@@ -89,6 +90,7 @@ require (
 	github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus v1.1.0 // indirect
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.3 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.29.0 // indirect
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/kylelemons/godebug v1.1.0 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect

@@ -210,14 +210,14 @@ func (a *Agent) followRuntime(ctx context.Context, events <-chan runtime.Event) 
 			w.poke()
 		}
 		a.mu.Unlock()
-		if err := a.pause(ctx, time.Second); err != nil {
+		if err := sleep(ctx, time.Second); err != nil {
 			return nil
 		}
 	}
 }
 
-// pause waits; its error is that ctx ended.
-func (a *Agent) pause(ctx context.Context, d time.Duration) error {
+// sleep waits; its error is that ctx ended.
+func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -164,8 +164,18 @@ func (a *Agent) serveLogs(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
+	t, err := a.openTail(c, opt)
+	defer t.close()
+	if err != nil {
+		fail(w, fmt.Errorf("read the log of container %q in pod %q: %w", r.PathValue("container"), r.PathValue("pod"), err))
+		return
+	}
 	w.Header().Set("Content-Type", "text/plain")
-	err = a.copyLog(r.Context(), flushing{w}, c, opt)
+	// Somebody who follows a silent container is told that it works.
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return // the client has gone
+	}
+	err = a.copyLog(r.Context(), flushing{w}, c.Spec.ID, t)
 	if err != nil && r.Context().Err() == nil {
 		a.c.Log.Warn("log is not told to its end", "container", c.Spec.ID, "err", err)
 		panic(http.ErrAbortHandler) // so that the client does not take it for whole

@@ -118,32 +118,13 @@ func (w *worker) tcp(ctx context.Context, pod *corev1.Pod, c *corev1.Container, 
 
 // httpGet succeeds on any answer from 200 to 399. Redirects to other hosts are not followed.
 func (w *worker) httpGet(ctx context.Context, pod *corev1.Pod, c *corev1.Container, g *corev1.HTTPGetAction) error {
-	port, err := portOf(c, g.Port)
+	req, err := w.httpRequest(ctx, pod, c, g)
 	if err != nil {
 		return err
-	}
-	target, err := url.Parse(g.Path)
-	if err != nil {
-		return fmt.Errorf("path %q: %w", g.Path, err)
-	}
-	host := w.host(pod, g.Host)
-	target.Scheme, target.Host = strings.ToLower(string(g.Scheme)), net.JoinHostPort(host, port)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("User-Agent", "kube-probe/1.37")
-	req.Header.Set("Accept", "*/*")
-	for _, h := range g.HTTPHeaders {
-		if strings.EqualFold(h.Name, "Host") {
-			req.Host = h.Value
-			continue
-		}
-		req.Header.Add(h.Name, h.Value)
 	}
 	client := http.Client{
 		Transport: &http.Transport{
-			DialContext: w.dial(pod), DisableKeepAlives: true,
+			DialContext: w.dial(pod), DisableKeepAlives: true, MaxResponseHeaderBytes: mostAnswer,
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // as kubelets do: a probe has no name to check
 		},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
@@ -162,6 +143,32 @@ func (w *worker) httpGet(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 		return fmt.Errorf("HTTP probe failed with statuscode: %d", res.StatusCode)
 	}
 	return nil
+}
+
+func (w *worker) httpRequest(ctx context.Context, pod *corev1.Pod, c *corev1.Container, g *corev1.HTTPGetAction) (*http.Request, error) {
+	port, err := portOf(c, g.Port)
+	if err != nil {
+		return nil, err
+	}
+	target, err := url.Parse(g.Path)
+	if err != nil {
+		return nil, fmt.Errorf("path %q: %w", g.Path, err)
+	}
+	target.Scheme, target.Host = strings.ToLower(string(g.Scheme)), net.JoinHostPort(w.host(pod, g.Host), port)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", "kube-probe/1.37")
+	req.Header.Set("Accept", "*/*")
+	for _, h := range g.HTTPHeaders {
+		if strings.EqualFold(h.Name, "Host") {
+			req.Host = h.Value
+			continue
+		}
+		req.Header.Add(h.Name, h.Value)
+	}
+	return req, nil
 }
 
 // grpc asks grpc.health.v1.Health/Check (the gRPC health checking protocol) and succeeds on SERVING.

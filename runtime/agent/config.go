@@ -94,6 +94,8 @@ func (c *Config) validate() error {
 		return errors.New("Heartbeat, Report, Refresh and Starts may not be negative")
 	case c.TLS != nil && len(c.Callers) == 0:
 		return errors.New("TLS without Callers: name the users that may ask the node for logs and exec")
+	case c.TLS != nil && c.TLS.ClientCAs == nil:
+		return errors.New("TLS without ClientCAs: anybody with a certificate of a public authority could be a caller")
 	}
 	return nil
 }

@@ -256,26 +256,48 @@ func (w *worker) learn(pod *corev1.Pod) {
 // the end of its log.
 func (a *Agent) terminationMessage(uid types.UID, c *corev1.Container, run *runtime.ContainerStatus) string {
 	dir, attempt := a.podDir(uid), number(run, labelAttempt)
-	if s, err := head(messagePath(dir, c.Name, attempt), mostMessage); err == nil && s != "" {
+	if s, err := a.head(messagePath(dir, c.Name, attempt), mostMessage); err == nil && s != "" {
 		return s
 	}
 	if c.TerminationMessagePolicy != corev1.TerminationMessageFallbackToLogsOnError || run.ExitCode == 0 {
 		return ""
 	}
-	return logTail(logPath(dir, c.Name, attempt))
+	return a.logTail(logPath(dir, c.Name, attempt))
 }
 
-// head reads the beginning of a regular file, and nothing through a link: the container may have written there.
-func head(path string, most int64) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+// head reads the beginning of a file.
+func (a *Agent) head(path string, most int64) (string, error) {
+	f, err := openPlain(a.c.Dir, path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil || !st.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is no regular file", path)
-	}
 	b, err := io.ReadAll(io.LimitReader(f, most))
 	return string(b), err
+}
+
+// openPlain opens a file below a folder to read it: a regular one, under its only name, and nothing through a
+// symbolic link. A container may have had its hands on what lies there.
+func openPlain(root, path string) (*os.File, error) {
+	rel, err := filepath.Rel(root, path)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	fd, err := unix.Openat2(int(dir.Fd()), rel, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 {
+		return nil, errors.Join(err, f.Close(), fmt.Errorf("%s is no regular file with one name", path))
+	}
+	return f, nil
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -61,8 +62,9 @@ func (p place) agentOf(c *client.Client, r *runtime.Runtime, images *image.Store
 
 // node is a node of the shared API: a place of its own and a namespace of its own.
 type node struct {
-	*testing.T
+	testing.TB
 	place
+	world   *world
 	pods    client.Resource[*corev1.Pod]
 	log     *testLog
 	runtime *runtime.Runtime
@@ -79,14 +81,16 @@ type node struct {
 var places atomic.Int64
 
 // newNode makes a node, without an agent, that is checked for what it left behind when the test ends.
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node { return shared.node(t) }
+
+func (w *world) node(t testing.TB) *node {
 	t.Helper()
 	name := fmt.Sprintf("n%d", places.Add(1))
 	dir, err := os.MkdirTemp("", "bedplate-agent-")
 	require.NoError(t, err)
 	n := &node{
-		T: t, place: place{dir, fmt.Sprintf("/bedplate-agent-%d-%s", os.Getpid(), name), name},
-		pods: client.For[*corev1.Pod](shared.admin), log: &testLog{},
+		TB: t, world: w, place: place{dir, fmt.Sprintf("/bedplate-agent-%d-%s", os.Getpid(), name), name},
+		pods: client.For[*corev1.Pod](w.admin), log: &testLog{},
 	}
 	n.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	n.create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "default"}})
@@ -100,7 +104,7 @@ func newNode(t *testing.T) *node {
 }
 
 // start is a node with its agent.
-func start(t *testing.T, edits ...func(*agent.Config)) *node {
+func start(t testing.TB, edits ...func(*agent.Config)) *node {
 	t.Helper()
 	n := newNode(t)
 	n.open()
@@ -114,17 +118,17 @@ func (n *node) create(o apimachinery.Object) {
 	var err error
 	switch o := o.(type) {
 	case *corev1.Namespace:
-		_, err = client.For[*corev1.Namespace](shared.admin).Create(n.Context(), o)
+		_, err = client.For[*corev1.Namespace](n.world.admin).Create(n.Context(), o)
 	case *corev1.ServiceAccount:
-		if _, err = client.For[*corev1.ServiceAccount](shared.admin).Create(n.Context(), o); apierrors.IsAlreadyExists(err) {
+		if _, err = client.For[*corev1.ServiceAccount](n.world.admin).Create(n.Context(), o); apierrors.IsAlreadyExists(err) {
 			err = nil // its controller was faster
 		}
 	case *corev1.ConfigMap:
 		o.Namespace = n.Node
-		_, err = client.For[*corev1.ConfigMap](shared.admin).Create(n.Context(), o)
+		_, err = client.For[*corev1.ConfigMap](n.world.admin).Create(n.Context(), o)
 	case *corev1.Secret:
 		o.Namespace = n.Node
-		_, err = client.For[*corev1.Secret](shared.admin).Create(n.Context(), o)
+		_, err = client.For[*corev1.Secret](n.world.admin).Create(n.Context(), o)
 	}
 	require.NoError(n, err)
 }
@@ -143,15 +147,15 @@ func user(name string) apimachinery.User {
 
 // serving is the certificate of a node's API.
 func (n *node) serving() *tls.Config {
-	cert, err := shared.ca.Other(n.Node, n.Node, "127.0.0.1")
+	cert, err := n.world.ca.Other(n.Node, n.Node, "127.0.0.1")
 	require.NoError(n, err)
-	return &tls.Config{Certificates: []tls.Certificate{*cert}, ClientCAs: shared.ca.Pool(), MinVersion: tls.VersionTLS13}
+	return &tls.Config{Certificates: []tls.Certificate{*cert}, ClientCAs: n.world.ca.Pool(), MinVersion: tls.VersionTLS13}
 }
 
 // startAgent starts an agent in this process, and waits until it is ready.
 func (n *node) startAgent(edits ...func(*agent.Config)) {
 	n.Helper()
-	c := client.New(shared.api.As(user(n.Node)), shared.api.Registry())
+	c := client.New(n.world.api.As(user(n.Node)), n.world.api.Registry())
 	config, err := n.agentOf(c, n.runtime, n.images, n.serving(), n.log.logger())
 	require.NoError(n, err)
 	config.Events = func(pod *corev1.Pod, kind, reason, message string) {
@@ -186,9 +190,9 @@ func (n *node) stopAgent() {
 	n.cancel()
 	select {
 	case err := <-n.ended:
-		require.NoError(n, err)
+		assert.NoError(n, err)
 	case <-time.After(patience):
-		require.FailNow(n, "the agent does not end")
+		assert.Fail(n, "the agent does not end")
 	}
 	n.agent = nil
 }
@@ -221,8 +225,46 @@ func container(name, script string) corev1.Container {
 	return corev1.Container{Name: name, Image: shared.image, Command: []string{"sh", "-c", script}, ImagePullPolicy: corev1.PullIfNotPresent}
 }
 
-// idle is a script that runs until it is told to end, and then ends at once.
-const idle = "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"
+// idle is a script that runs until it is told to end, and then ends at once. Once it listens it says so: see up.
+const idle = "trap 'exit 0' TERM; echo up; while :; do sleep 1000 & wait $!; done"
+
+// says waits until a run of a container has said a text.
+func (n *node) says(p *corev1.Pod, container string, attempt int, text string) {
+	n.Helper()
+	n.until(p.Name, func(p *corev1.Pod) bool {
+		return status(p, container).RestartCount >= int32(attempt) && status(p, container).ContainerID != ""
+	})
+	n.awaitFolder(filepath.Dir(n.logOf(p, container, attempt)), func() bool { return strings.Contains(n.text(p, container, attempt), text) })
+}
+
+// awaitFolder waits until what is in a folder is as cond wants it.
+func (n *node) awaitFolder(dir string, cond func() bool) {
+	n.Helper()
+	changed, stop, err := agent.WatchFolder(dir)
+	require.NoError(n, err)
+	defer stop()
+	deadline := time.After(patience)
+	for !cond() {
+		select {
+		case <-changed:
+		case <-deadline:
+			require.FailNow(n, "it does not come about", "in %s there is %v", dir, entries(n, dir))
+		}
+	}
+}
+
+// awaitFile waits until a file is there.
+func (n *node) awaitFile(path string) {
+	n.Helper()
+	n.awaitFolder(filepath.Dir(path), func() bool { return slices.Contains(entries(n, filepath.Dir(path)), filepath.Base(path)) })
+}
+
+// up waits until container c, which is idle, listens to signals.
+func (n *node) up(p *corev1.Pod) { n.Helper(); n.says(p, "c", 0, "up\n") }
+
+func (n *node) logOf(p *corev1.Pod, container string, attempt int) string {
+	return filepath.Join(n.Dir, "agent", "pods", string(p.UID), "logs", container, fmt.Sprint(attempt)+".log")
+}
 
 // run creates a pod.
 func (n *node) run(name, script string, edits ...func(*corev1.Pod)) *corev1.Pod {
@@ -235,6 +277,7 @@ func (n *node) run(name, script string, edits ...func(*corev1.Pod)) *corev1.Pod 
 // spec is a pod from YAML: its spec, beside what every pod here has.
 func spec(text string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
+		p.Spec.Containers = nil
 		if err := yaml.UnmarshalStrict([]byte(text), &p.Spec); err != nil {
 			panic(err)
 		}
@@ -351,7 +394,7 @@ func (n *node) output(name, script string, edits ...func(*corev1.Pod)) string {
 // text is what a run of a container wrote.
 func (n *node) text(p *corev1.Pod, container string, attempt int) string {
 	n.Helper()
-	b, err := os.ReadFile(filepath.Join(n.Dir, "agent", "pods", string(p.UID), "logs", container, fmt.Sprint(attempt)+".log"))
+	b, err := os.ReadFile(n.logOf(p, container, attempt))
 	require.NoError(n, err)
 	var out strings.Builder
 	for line := range strings.Lines(string(b)) {
@@ -375,51 +418,43 @@ func (n *node) close() {
 	defer cancel()
 	if n.agent != nil {
 		list, err := n.pods.List(ctx, client.InNamespace(n.Node))
-		require.NoError(n, err)
+		assert.NoError(n, err)
 		for _, p := range list.Items {
 			if err := n.pods.Delete(ctx, n.Node, p.Name, client.Grace(2)); !apierrors.IsNotFound(err) {
-				require.NoError(n, err)
+				assert.NoError(n, err)
 			}
 		}
-		n.idle(ctx)
+		n.idle()
 		n.stopAgent()
 	}
 	if n.runtime != nil {
 		n.empty()
-		require.NoError(n, n.runtime.Shutdown(ctx))
-		require.NoError(n, n.images.Close())
+		assert.NoError(n, n.runtime.Shutdown(ctx))
+		assert.NoError(n, n.images.Keep(nil))
+		assert.NoError(n, n.images.Close())
 	}
-	require.Empty(n, n.left(), "left behind")
-	require.NoError(n, os.RemoveAll(n.Dir))
+	assert.Empty(n, n.left(), "left behind")
+	assert.NoError(n, os.RemoveAll(n.Dir))
 }
 
 // idle waits until no pod has a folder, which is what goes last.
-func (n *node) idle(ctx context.Context) {
+func (n *node) idle() {
 	n.Helper()
 	dir := filepath.Join(n.Dir, "agent", "pods")
 	require.NoError(n, os.MkdirAll(dir, 0o700))
-	changed, stop, err := agent.WatchFolder(dir)
-	require.NoError(n, err)
-	defer stop()
-	for len(entries(n, dir)) > 0 {
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			require.FailNow(n, "pods are not removed", "%v", entries(n, dir))
-		}
-	}
+	n.awaitFolder(dir, func() bool { return len(entries(n, dir)) == 0 })
 }
 
 // empty checks that nothing of any pod is left on the node.
 func (n *node) empty() {
 	n.Helper()
-	require.Empty(n, n.runtime.Containers(), "containers")
-	require.Empty(n, n.runtime.Sandboxes(), "sandboxes")
-	require.Empty(n, n.images.Mounts(), "root file systems")
-	require.Empty(n, entries(n, filepath.Join(n.Dir, "agent", "pods")), "folders of pods")
-	require.Empty(n, entries(n, filepath.Join(n.Dir, "volumes")), "volumes")
-	require.Empty(n, mounts(n.Dir), "mounts")
-	require.Equal(n, []string{"keeper"}, cgroups(n.Cgroup), "cgroups")
+	assert.Empty(n, n.runtime.Containers(), "containers")
+	assert.Empty(n, n.runtime.Sandboxes(), "sandboxes")
+	assert.Empty(n, n.images.Mounts(), "root file systems")
+	assert.Empty(n, entries(n, filepath.Join(n.Dir, "agent", "pods")), "folders of pods")
+	assert.Empty(n, entries(n, filepath.Join(n.Dir, "volumes")), "volumes")
+	assert.Empty(n, mounts(n.Dir), "mounts")
+	assert.Equal(n, []string{"keeper"}, cgroups(n.Cgroup), "cgroups")
 }
 
 func entries(t require.TestingT, dir string) []string {
@@ -470,6 +505,9 @@ func (n *node) left() []string {
 	for _, p := range procs {
 		command, _ := os.ReadFile(p + "/cmdline")
 		group, _ := os.ReadFile(p + "/cgroup")
+		if len(command) == 0 {
+			continue // it has ended, and waits for the machine's init to notice
+		}
 		if strings.Contains(string(command), n.Dir) || strings.Contains(string(group), n.Cgroup) {
 			out = append(out, p+" "+string(command))
 		}

@@ -26,15 +26,41 @@ type logOptions struct {
 	stream             string
 }
 
-// copyLog writes a container's log, following it as it grows until the container has ended if that is asked for.
-// Of a log that was rotated it begins with the newest file. One that is missing is empty.
-func (a *Agent) copyLog(ctx context.Context, w io.Writer, c runtime.ContainerStatus, o logOptions) error {
-	if o.limit > 0 {
-		w = &capped{w, o.limit}
+// tail reads a log as it grows, over rotations.
+type tail struct {
+	root, path string
+	o          logOptions
+	f          *os.File // nil: not there yet
+	lines      lines
+}
+
+// openTail opens a container's log where reading shall begin: of one that was rotated, in the newest file. One that
+// is missing is empty. The error is that what is there is no log.
+func (a *Agent) openTail(c runtime.ContainerStatus, o logOptions) (*tail, error) {
+	t := &tail{root: a.c.Dir, path: c.Spec.Log.Path, o: o, lines: lines{o: o}}
+	f, err := t.newer()
+	if err != nil || f == nil {
+		return t, err
 	}
-	t := &tail{path: c.Spec.Log.Path, lines: lines{w: w, o: o}}
-	defer t.close()
-	if !o.follow {
+	t.f = f
+	if o.tail >= 0 {
+		err = seekTail(f, o.tail)
+	}
+	return t, err
+}
+
+func (t *tail) close() {
+	if t.f != nil {
+		t.f.Close()
+	}
+}
+
+// copyLog writes a container's log, following it as it grows until the container has ended if that is asked for.
+func (a *Agent) copyLog(ctx context.Context, w io.Writer, id string, t *tail) error {
+	if t.lines.w = w; t.o.limit > 0 {
+		t.lines.w = &capped{w, t.o.limit}
+	}
+	if !t.o.follow {
 		return done(t.next())
 	}
 	changed, stop, err := watchFolder(filepath.Dir(t.path))
@@ -42,7 +68,7 @@ func (a *Agent) copyLog(ctx context.Context, w io.Writer, c runtime.ContainerSta
 		return err
 	}
 	defer stop()
-	ended := a.ends(ctx, c.Spec.ID)
+	ended := a.ends(ctx, id)
 	for last := false; ; {
 		if err := t.next(); err != nil || last {
 			return done(err)
@@ -54,19 +80,6 @@ func (a *Agent) copyLog(ctx context.Context, w io.Writer, c runtime.ContainerSta
 		case <-ctx.Done():
 			return nil
 		}
-	}
-}
-
-// tail reads a log as it grows, over rotations.
-type tail struct {
-	path  string
-	f     *os.File // nil: not there yet
-	lines lines
-}
-
-func (t *tail) close() {
-	if t.f != nil {
-		t.f.Close()
 	}
 }
 
@@ -82,14 +95,11 @@ func (t *tail) next() error {
 		if err != nil || newer == nil {
 			return err
 		}
-		if t.f == nil && t.lines.o.tail >= 0 {
-			err = seekTail(newer, t.lines.o.tail)
-		} else if t.f != nil {
+		if t.f != nil {
 			err = t.lines.copy(t.f) // what was written before the rotation
 			t.f.Close()
 		}
-		t.f = newer
-		if err != nil {
+		if t.f = newer; err != nil {
 			return err
 		}
 	}
@@ -106,7 +116,7 @@ func (t *tail) newer() (*os.File, error) {
 			return nil, nil
 		}
 	}
-	f, err := openLog(t.path)
+	f, err := openPlain(t.root, t.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -149,19 +159,6 @@ func (c *capped) Write(p []byte) (int, error) {
 		return int(n), errCapped
 	}
 	return len(p), nil
-}
-
-// openLog opens a regular file, and nothing through a link.
-func openLog(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		f.Close()
-		return nil, fmt.Errorf("log %s is no regular file", path)
-	}
-	return f, nil
 }
 
 // mostEntry is more than any entry of a log has, in bytes.
@@ -270,8 +267,8 @@ func isWhole(f *os.File, at int64) bool {
 }
 
 // logTail is the end of a log, as text.
-func logTail(path string) string {
-	f, err := openLog(path)
+func (a *Agent) logTail(path string) string {
+	f, err := openPlain(a.c.Dir, path)
 	if err != nil {
 		return ""
 	}

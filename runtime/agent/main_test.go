@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"go.uber.org/goleak"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +19,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/server/nodeproxy"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/runtime"
+	"github.com/bedplate/bedplate/runtime/image"
 	"github.com/bedplate/bedplate/runtime/image/imagetest"
 	"github.com/bedplate/bedplate/runtime/internal/crash"
 )
@@ -67,7 +70,7 @@ func run(m *testing.M) int {
 	code := func() int {
 		t := &mainTB{}
 		defer t.finish()
-		shared = newWorld(t)
+		shared = newWorld(t, bedplate.Config{})
 		return m.Run()
 	}()
 	if code == 0 {
@@ -91,13 +94,6 @@ func (t *mainTB) Context() context.Context  { return context.Background() }
 func (t *mainTB) Errorf(f string, a ...any) { fmt.Fprintf(os.Stderr, f+"\n", a...) }
 func (t *mainTB) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 func (t *mainTB) Fatal(a ...any)            { panic(fmt.Sprint(a...)) }
-func (t *mainTB) Setenv(key, value string)  { panic("not here") }
-func (t *mainTB) Logf(f string, a ...any)   {}
-func (t *mainTB) must(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
 
 func (t *mainTB) finish() {
 	for i := len(t.cleanups) - 1; i >= 0; i-- {
@@ -119,20 +115,26 @@ var shared *world
 // caller is the identity under which the API server speaks to nodes.
 const caller = "kube-apiserver-kubelet-client"
 
-func newWorld(t *mainTB) *world {
+// newWorld starts an API, with everything that tests need.
+func newWorld(t testing.TB, c bedplate.Config) *world {
 	w := &world{}
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	var err error
 	w.ca, err = pki.Open(pki.Config{})
-	t.must(err)
+	must(err)
 	tls, err := w.ca.ClientTLS(caller)
-	t.must(err)
-	connectors, err := nodeproxy.Connectors(nodeproxy.Config{TLS: tls, Node: func(ctx context.Context, name string) (*corev1.Node, error) {
+	must(err)
+	c.Connectors, err = nodeproxy.Connectors(nodeproxy.Config{TLS: tls, Node: func(ctx context.Context, name string) (*corev1.Node, error) {
 		return client.For[*corev1.Node](w.admin).Get(ctx, "", name)
 	}})
-	t.must(err)
-	w.api, err = bedplate.Start(t.Context(), bedplate.Config{Connectors: connectors})
-	t.must(err)
-	t.Cleanup(func() { t.must(w.api.Stop()) })
+	must(err)
+	w.api, err = bedplate.Start(t.Context(), c)
+	must(err)
+	t.Cleanup(func() { must(w.api.Stop()) })
 	w.admin = w.api.Client()
 	w.registry = imagetest.Registry(t)
 	w.image = imagetest.Busybox(t, w.registry)
@@ -142,4 +144,18 @@ func newWorld(t *mainTB) *world {
 // push gives the image of busybox another name.
 func (w *world) push(t testing.TB, name string) string {
 	return imagetest.PushImage(t, w.registry, name, imagetest.BusyboxImage(t))
+}
+
+// withUser is the image of busybox, run as a user.
+func (w *world) withUser(t testing.TB, user string) string {
+	img, err := mutate.Config(imagetest.BusyboxImage(t), v1.Config{User: user, Cmd: []string{"sh"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return imagetest.PushImage(t, w.registry, "user"+strings.TrimLeft(user, "-")+":v1", img)
+}
+
+// empty is an image that says nothing about what to run.
+func (w *world) empty(t testing.TB) string {
+	return imagetest.Push(t, w.registry, "empty:v1", map[string][]byte{"a": nil}, image.ContainerConfig{})
 }

@@ -42,7 +42,7 @@ func (a *Agent) register(ctx context.Context) error {
 			return fmt.Errorf("register node %s: %w", a.c.NodeName, err)
 		}
 		a.c.Log.Warn("node is not registered yet", "node", a.c.NodeName, "err", err)
-		if a.pause(ctx, pause) != nil {
+		if sleep(ctx, pause) != nil {
 			return fmt.Errorf("register node %s: %w", a.c.NodeName, errors.Join(err, ctx.Err()))
 		}
 	}
@@ -169,7 +169,7 @@ func (a *Agent) patchNode(ctx context.Context, n *corev1.Node, s corev1.NodeStat
 func (a *Agent) reportNode(ctx context.Context) error {
 	nodes := client.For[*corev1.Node](a.c.Client)
 	told := time.Now()
-	for a.pause(ctx, a.c.Heartbeat) == nil {
+	for sleep(ctx, a.c.Heartbeat) == nil {
 		have, err := nodes.Get(ctx, "", a.c.NodeName)
 		if apierrors.IsNotFound(err) {
 			err = a.register(ctx)
@@ -212,7 +212,7 @@ func (a *Agent) heartbeat(ctx context.Context) error {
 		if err := a.renew(ctx, leases); err != nil && ctx.Err() == nil {
 			a.c.Log.Warn("node lease is not renewed", "node", a.c.NodeName, "err", err)
 		}
-		if a.pause(ctx, a.c.Heartbeat) != nil {
+		if sleep(ctx, a.c.Heartbeat) != nil {
 			return nil
 		}
 	}

@@ -65,7 +65,7 @@ func (r *reporter) run(ctx context.Context) {
 			return
 		}
 		for pause := firstPause; !r.flush(ctx); pause = min(2*pause, mostPause) {
-			if r.a.pause(ctx, pause) != nil {
+			if sleep(ctx, pause) != nil {
 				return
 			}
 		}

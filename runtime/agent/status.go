@@ -202,11 +202,11 @@ func stateOf(p *corev1.Pod, m *member, v *view) corev1.ContainerState {
 	switch {
 	case m.running():
 		return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: *seconds(m.now.StartedAt)}}
-	case m.exited() && (m.waiting == nil || v.over):
+	case m.exited() && (m.waiting == nil && !m.renewing() || v.over):
 		return ended(terminated(m.now, v))
 	case v.over && m.prior != nil && m.now == nil:
 		return ended(lost(m.prior))
-	case v.over && (v.initialized || hasEnded(p)) && !m.init:
+	case v.over && v.initialized && !m.init:
 		return ended(unknown("The container was never started before the pod ended"))
 	case m.waiting != nil:
 		return corev1.ContainerState{Waiting: m.waiting}

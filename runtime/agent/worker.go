@@ -224,12 +224,13 @@ func (w *worker) pauses(pod *corev1.Pod) {
 // longName is how kubelets name a pod in messages: "name_namespace(uid)".
 func longName(p *corev1.Pod) string { return p.Name + "_" + p.Namespace + "(" + string(p.UID) + ")" }
 
-// deadline is when a pod with activeDeadlineSeconds has to end; zero if it has none, or has not started.
+// deadline is when a pod with activeDeadlineSeconds has to end; zero if it has none, or has not started. The API
+// keeps whole seconds: the one that may have been cut off is added.
 func deadline(p *corev1.Pod) time.Time {
 	if p.Spec.ActiveDeadlineSeconds == nil || p.Status.StartTime == nil {
 		return time.Time{}
 	}
-	return p.Status.StartTime.Add(time.Duration(*p.Spec.ActiveDeadlineSeconds) * time.Second)
+	return p.Status.StartTime.Add(time.Duration(*p.Spec.ActiveDeadlineSeconds+1) * time.Second)
 }
 
 // tell hands the pod's status to whoever reports it. over: nothing of it runs, or will again.

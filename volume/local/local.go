@@ -39,16 +39,31 @@ type Volumes struct {
 	pods map[string]*sync.Mutex
 }
 
+func (c *Config) validate() error {
+	switch {
+	case c.Client == nil:
+		return errors.New("Client must be set")
+	case !filepath.IsAbs(c.Dir):
+		return fmt.Errorf("folder %q is not absolute", c.Dir)
+	}
+	return nil
+}
+
 // New checks the configuration and makes the folder.
 func New(c Config) (*Volumes, error) {
-	if c.Client == nil || !filepath.IsAbs(c.Dir) {
-		return nil, errors.New("configure local volumes: Client must be set, and Dir an absolute path")
+	err := c.validate()
+	if err == nil {
+		err = os.MkdirAll(c.Dir, 0o711)
+	}
+	if err == nil {
+		// The kernel lists mounts by their real paths.
+		c.Dir, err = filepath.EvalSymlinks(c.Dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configure local volumes: %w", err)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if err := os.MkdirAll(c.Dir, 0o711); err != nil {
-		return nil, fmt.Errorf("configure local volumes: %w", err)
 	}
 	return &Volumes{c: c, content: newContent(c.Client), pods: map[string]*sync.Mutex{}}, nil
 }
@@ -68,6 +83,14 @@ func (v *Volumes) lock(uid string) func() {
 
 func (v *Volumes) pod(uid string) string { return filepath.Join(v.c.Dir, uid) }
 
+// checkUID refuses what would lead out of the folder.
+func checkUID(uid string) error {
+	if uid == "" || uid == "." || uid == ".." || uid != filepath.Base(uid) {
+		return fmt.Errorf("%q is no pod's uid", uid)
+	}
+	return nil
+}
+
 // The folders of a pod's folder: volumes on disk, volumes in memory, pinned subPaths.
 const (
 	onDisk   = "disk"
@@ -78,6 +101,9 @@ const (
 // Mount makes the volumes of a pod and returns what to mount into each of its containers. It may be called again:
 // what is there stays, with its content.
 func (v *Volumes) Mount(ctx context.Context, pod *corev1.Pod) (map[string][]specs.Mount, error) {
+	if err := checkUID(string(pod.UID)); err != nil {
+		return nil, err
+	}
 	defer v.lock(string(pod.UID))()
 	paths := map[string]string{}
 	for i := range pod.Spec.Volumes {
@@ -112,8 +138,8 @@ func (v *Volumes) make(ctx context.Context, pod *corev1.Pod, vol *corev1.Volume)
 		if err != nil {
 			return "", err
 		}
-		if _, err := os.Stat(filepath.Join(dir, dataLink)); err == nil {
-			return dir, nil // Refresh keeps it current
+		if shown, err := relink(dir); shown || err != nil {
+			return dir, err // Refresh keeps it current
 		}
 		return dir, v.write(ctx, pod, vol, dir)
 	}
@@ -237,8 +263,8 @@ func (v *Volumes) Refresh(ctx context.Context, pod *corev1.Pod) error {
 
 // Unmount removes the volumes of a pod; of none it is a no-op. What hostPath volumes show stays.
 func (v *Volumes) Unmount(_ context.Context, podUID string) error {
-	if podUID == "" || podUID != filepath.Base(podUID) {
-		return fmt.Errorf("remove volumes: %q is no pod's uid", podUID)
+	if err := checkUID(podUID); err != nil {
+		return fmt.Errorf("remove volumes: %w", err)
 	}
 	defer v.lock(podUID)()
 	if err := v.remove(podUID); err != nil {
@@ -250,7 +276,8 @@ func (v *Volumes) Unmount(_ context.Context, podUID string) error {
 	return nil
 }
 
-// remove unmounts before it deletes, so that nothing behind a mount is deleted.
+// remove unmounts before it deletes, so that nothing behind a mount is deleted. The pins of subPaths, behind which
+// lies what is not ours, are removed one by one: one that is still a mount refuses to go.
 func (v *Volumes) remove(uid string) error {
 	root := v.pod(uid)
 	mounts, err := mountsBelow(root)
@@ -264,6 +291,15 @@ func (v *Volumes) remove(uid string) error {
 	}
 	if left, err := mountsBelow(root); err != nil || len(left) > 0 {
 		return errors.Join(err, fmt.Errorf("%d mounts are left below %s", len(left), root))
+	}
+	pins, err := filepath.Glob(filepath.Join(root, subPaths, "*", "*"))
+	if err != nil {
+		return err
+	}
+	for _, pin := range pins {
+		if err := os.Remove(pin); err != nil {
+			return err
+		}
 	}
 	return os.RemoveAll(root)
 }

@@ -273,3 +273,100 @@ func hash(t *testing.T, dir string) string {
 	}))
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
+
+// TestContentIsReadOnly: containers don't change what comes from the API, so that no link of theirs is ever followed.
+func TestContentIsReadOnly(t *testing.T) {
+	b := open(t)
+	_, err := client.For[*corev1.ConfigMap](b.client).Create(t.Context(), configMap("m", map[string]string{"a": "1"}))
+	require.NoError(t, err)
+	p := pod(volume("v", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "m"}}}),
+		volume("e", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}))
+	m := b.mount(t, p)
+	require.Contains(t, m[0].Options, "ro")
+	require.Contains(t, m[1].Options, "rw")
+}
+
+// TestUnfinished: what a crash left undone of a volume is done when the pod is set up again.
+func TestUnfinished(t *testing.T) {
+	b := open(t)
+	_, err := client.For[*corev1.ConfigMap](b.client).Create(t.Context(), configMap("m", map[string]string{"a": "1", "b": "2"}))
+	require.NoError(t, err)
+	p := pod(volume("v", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "m"}}}))
+	dir := b.mount(t, p)[0].Source
+	require.NoError(t, os.Remove(filepath.Join(dir, "a")))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "..v_old"), 0o700))
+	require.NoError(t, os.Symlink("nowhere", filepath.Join(dir, "..data_new")))
+	b.mount(t, p)
+	require.Equal(t, "1", read(t, dir, "a"))
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 4, "..data, what it leads to, a and b")
+}
+
+func TestSubPathExpr(t *testing.T) {
+	b := open(t)
+	p := pod(volume("v", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}))
+	c := &p.Spec.Containers[0]
+	c.Env = []corev1.EnvVar{{Name: "A", Value: "x"}, {Name: "UP", Value: ".."}, {Name: "N", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}}
+	vol := filepath.Join(b.dir, "u-1", "disk", "v")
+	for expr, want := range map[string]string{"$(A)/$(N)": "x/p", "a)$x": "a)$x", "$$(A)": "$(A)"} {
+		c.VolumeMounts[0].SubPathExpr = expr
+		b.mount(t, p)
+		require.DirExists(t, filepath.Join(vol, want), expr)
+		require.NoError(t, b.Unmount(t.Context(), "u-1"))
+	}
+	for expr, words := range map[string]string{"$(NO)": `no variable "NO"`, "$(UP)/$(UP)": "no path inside", "/$(A)": "no path inside"} {
+		c.VolumeMounts[0].SubPathExpr = expr
+		_, err := b.Mount(t.Context(), p)
+		require.ErrorContains(t, err, words, expr)
+	}
+}
+
+// TestRemovalStopsAtMounts: removing a pod's volumes never deletes what is behind a subPath or a link, also where the
+// folder is reached through a link itself.
+func TestRemovalStopsAtMounts(t *testing.T) {
+	b := open(t)
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(b.dir, link))
+	v, err := local.New(local.Config{Dir: link, Client: b.client})
+	require.NoError(t, err)
+	host := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(host, "sub"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(host, "sub", "canary"), nil, 0o600))
+	before := hash(t, host)
+	p := pod(volume("h", corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: host}}), volume("e", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}))
+	p.Spec.Containers[0].VolumeMounts[0].SubPath = "sub"
+	m, err := v.Mount(t.Context(), p)
+	require.NoError(t, err)
+	require.FileExists(t, filepath.Join(m["c"][0].Source, "canary"))
+	require.NoError(t, os.Symlink(host, filepath.Join(m["c"][1].Source, "link")))
+	again, err := v.Mount(t.Context(), p)
+	require.NoError(t, err)
+	require.Equal(t, m, again)
+	require.NoError(t, v.Unmount(t.Context(), "u-1"))
+	require.Equal(t, before, hash(t, host))
+
+	// The sweep after a crash keeps to that too.
+	_, err = v.Mount(t.Context(), p)
+	require.NoError(t, err)
+	require.NoError(t, v.Keep(t.Context(), []string{"other"}))
+	require.Equal(t, before, hash(t, host))
+}
+
+// TestPaths: no path of an item leads out of its volume, even if the API let it through.
+func TestPaths(t *testing.T) {
+	b := open(t)
+	_, err := client.For[*corev1.ConfigMap](b.client).Create(t.Context(), configMap("m", map[string]string{"a": "1"}))
+	require.NoError(t, err)
+	for _, path := range []string{"../x", "a/../../x", "/etc/x", "..", "..data", "..data/a", ".", "..v_1/x"} {
+		p := pod(volume("v", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "m"}, Items: []corev1.KeyToPath{{Key: "a", Path: path}},
+		}}))
+		_, err := b.Mount(t.Context(), p)
+		require.Error(t, err, path)
+		require.NoError(t, b.Unmount(t.Context(), "u-1"))
+	}
+	for _, uid := range []string{"", ".", "..", "a/b", "../etc"} {
+		require.Error(t, b.Unmount(t.Context(), uid), uid)
+	}
+}

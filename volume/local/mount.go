@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,10 @@ import (
 // mountsOf are the mounts of one container.
 func (v *Volumes) mountsOf(pod *corev1.Pod, c *corev1.Container, paths map[string]string) ([]specs.Mount, error) {
 	var mounts []specs.Mount
+	readOnly := map[string]bool{} // what comes from the API is the API's to change
+	for i := range pod.Spec.Volumes {
+		readOnly[pod.Spec.Volumes[i].Name] = isContent(&pod.Spec.Volumes[i])
+	}
 	for i, m := range c.VolumeMounts {
 		source, ok := paths[m.Name]
 		if !ok {
@@ -38,6 +43,9 @@ func (v *Volumes) mountsOf(pod *corev1.Pod, c *corev1.Container, paths map[strin
 				return nil, fmt.Errorf("container %q: subPath %q of volume %q: %w", c.Name, sub, m.Name, err)
 			}
 			source = pin
+		}
+		if readOnly[m.Name] {
+			m.ReadOnly = true
 		}
 		mounts = append(mounts, specs.Mount{Source: source, Destination: m.MountPath, Type: "bind", Options: options(m)})
 	}
@@ -69,16 +77,25 @@ func subPath(pod *corev1.Pod, c *corev1.Container, m corev1.VolumeMount) (string
 		return m.SubPath, nil
 	}
 	var missing error
-	path := os.Expand(strings.ReplaceAll(strings.ReplaceAll(m.SubPathExpr, "$(", "${"), ")", "}"), func(name string) string {
-		value, err := variable(pod, c, name)
+	path := references.ReplaceAllStringFunc(m.SubPathExpr, func(ref string) string {
+		if escaped, ok := strings.CutPrefix(ref, "$$"); ok {
+			return "$" + escaped
+		}
+		value, err := variable(pod, c, ref[2:len(ref)-1])
 		missing = errors.Join(missing, err)
 		return value
 	})
-	if missing != nil || !filepath.IsLocal(path) {
-		return "", fmt.Errorf("container %q: subPathExpr %q: %w", c.Name, m.SubPathExpr, errors.Join(missing, fmt.Errorf("it becomes %q, which must be a path inside the volume", path)))
+	switch {
+	case missing != nil:
+		return "", fmt.Errorf("container %q: subPathExpr %q: %w", c.Name, m.SubPathExpr, missing)
+	case !filepath.IsLocal(path):
+		return "", fmt.Errorf("container %q: subPathExpr %q becomes %q, which is no path inside the volume", c.Name, m.SubPathExpr, path)
 	}
 	return path, nil
 }
+
+// references are $(NAME), and $$(NAME) which is none.
+var references = regexp.MustCompile(`\$?\$\([^()]*\)`)
 
 func variable(pod *corev1.Pod, c *corev1.Container, name string) (string, error) {
 	for _, e := range c.Env {

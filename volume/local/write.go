@@ -46,7 +46,8 @@ func (v *Volumes) write(ctx context.Context, pod *corev1.Pod, vol *corev1.Volume
 		}
 	}
 	if same(filepath.Join(dir, dataLink), files) {
-		return nil
+		_, err := relink(dir)
+		return err
 	}
 	return publish(dir, files, fsGroup(pod))
 }
@@ -99,7 +100,8 @@ func publish(dir string, files map[string]file, group int) error {
 	if err := os.Rename(link, filepath.Join(dir, dataLink)); err != nil {
 		return err
 	}
-	return tidy(dir, filepath.Base(fresh), files)
+	_, err = relink(dir)
+	return err
 }
 
 func writeFile(path string, f file, group int) error {
@@ -126,31 +128,40 @@ func removeIfThere(path string) error {
 	return nil
 }
 
-// tidy makes the links to what is shown now, and removes those to what no longer is, and old folders.
-func tidy(dir, current string, files map[string]file) error {
-	tops := map[string]bool{}
-	for path := range files {
-		top, _, _ := strings.Cut(path, "/")
-		tops[top] = true
+// relink makes the links to what is shown, and removes those to what no longer is, and old folders. shown says
+// whether anything is. A crash may have left it undone.
+func relink(dir string) (shown bool, err error) {
+	current, err := os.Readlink(filepath.Join(dir, dataLink))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	files, err := os.ReadDir(filepath.Join(dir, current))
+	if err != nil {
+		return false, err
+	}
+	missing := map[string]bool{}
+	for _, f := range files {
+		missing[f.Name()] = true
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, e := range entries {
 		name := e.Name()
 		switch {
 		case name == dataLink || name == current:
-		case strings.HasPrefix(name, "..v_"):
-			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, name)))
-		case tops[name]:
-			delete(tops, name)
+		case missing[name]:
+			delete(missing, name)
 		default:
-			err = errors.Join(err, os.Remove(filepath.Join(dir, name)))
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, name)))
 		}
 	}
-	for _, top := range slices.Sorted(maps.Keys(tops)) {
-		err = errors.Join(err, os.Symlink(filepath.Join(dataLink, top), filepath.Join(dir, top)))
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		err = errors.Join(err, os.Symlink(filepath.Join(dataLink, name), filepath.Join(dir, name)))
 	}
-	return err
+	return true, err
 }

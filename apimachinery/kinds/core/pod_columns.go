@@ -113,8 +113,13 @@ func summarise(p *corev1.Pod) summary {
 // initial takes in the init containers. It returns the restarts of the sidecars among them, and whether the
 // containers may have begun.
 func (s *summary) initial(p *corev1.Pod) (beside restarts, through bool) {
-	sidecars := sidecarNames(p)
-	s.total += len(sidecars)
+	sidecars := map[string]bool{}
+	for i := range p.Spec.InitContainers {
+		c := &p.Spec.InitContainers[i]
+		if sidecars[c.Name] = sidecar(c); sidecars[c.Name] {
+			s.total++
+		}
+	}
 	for i := range p.Status.InitContainerStatuses {
 		c := &p.Status.InitContainerStatuses[i]
 		s.restarts.add(c)
@@ -143,16 +148,6 @@ func initState(p *corev1.Pod, i int, s corev1.ContainerState) string {
 		return "Init:" + s.Waiting.Reason
 	}
 	return fmt.Sprintf("Init:%d/%d", i, len(p.Spec.InitContainers))
-}
-
-func sidecarNames(p *corev1.Pod) map[string]bool {
-	names := map[string]bool{}
-	for i := range p.Spec.InitContainers {
-		if c := &p.Spec.InitContainers[i]; sidecar(c) {
-			names[c.Name] = true
-		}
-	}
-	return names
 }
 
 func terminatedReason(t *corev1.ContainerStateTerminated) string {

@@ -23,6 +23,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/server"
@@ -166,7 +167,9 @@ func refused(t target, res *http.Response) error {
 	case http.StatusBadRequest:
 		return apierrors.NewBadRequest(text)
 	case http.StatusNotFound:
-		return apierrors.NewGenericServerResponse(http.StatusNotFound, "get", corev1.Resource("pods"), "", text, 0, true)
+		return &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound, Message: text,
+		}}
 	}
 	return apierrors.NewInternalError(fmt.Errorf("node %s answered %s: %s", t.name, res.Status, text))
 }

@@ -120,6 +120,7 @@ func handshake(ctx context.Context, conn *tls.Conn, r *http.Request, t target, q
 			req.Header[name] = values
 		}
 	}
+	withoutToken(req.Header)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "websocket")
 	if err := req.Write(conn); err != nil {
@@ -134,6 +135,25 @@ func handshake(ctx context.Context, conn *tls.Conn, r *http.Request, t target, q
 		return nil, refused(t, n.answer)
 	}
 	return n, nil
+}
+
+// withoutToken takes out of the offered subprotocols the one in which browsers send their bearer token: it is for
+// the API server's eyes alone.
+func withoutToken(h http.Header) {
+	const header, token = "Sec-Websocket-Protocol", "base64url.bearer.authorization.k8s.io."
+	var kept []string
+	for _, line := range h[header] {
+		for p := range strings.SplitSeq(line, ",") {
+			if p = strings.TrimSpace(p); !strings.HasPrefix(p, token) {
+				kept = append(kept, p)
+			}
+		}
+	}
+	if len(kept) > 0 {
+		h[header] = []string{strings.Join(kept, ", ")}
+	} else {
+		delete(h, header)
+	}
 }
 
 // join gives the client's connection to the node. Either side's end, or the request's, ends both.

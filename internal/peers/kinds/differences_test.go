@@ -9,6 +9,10 @@ type difference struct{ kind, what, place, reason string }
 var differences = []difference{
 	{"Pod", "prepare for create", `^\.status\.qosClass: unequal$`,
 		"Kubernetes keeps the class that a creator sends, which kubelets then believe; here it is always worked out"},
+	{"Deployment", "", `^\.spec\.strategy\.rollingUpdate\.max(Surge|Unavailable): only theirs has it$`,
+		"Kubernetes' internal type has no such thing as unset: beside type Recreate, where rollingUpdate is refused anyway, it becomes 0"},
+	{"", "", `^only theirs: spec\.(template\.spec\.)?securityContext\.seLinuxChangePolicy \| Unsupported value$`,
+		"SELinuxMount is on in v1.37: MountOption may be asked for"},
 	{"", "", `^only theirs: metadata\.finalizers \| Invalid value$`,
 		"the server leaves the form of finalizers alone once an object is being deleted: none may be added then"},
 }

@@ -137,6 +137,9 @@ var words = []string{
 	"Always", "Never", "kubernetes.io/x", "requests.cpu", "limits.memory", "requests.hugepages-1Gi", "hugepages-2Mi", "hugepages-x", "cpu", "pods",
 	"requests.example.com/x", "é", "{}", "=", "kubernetes", "Exists", "Lt", "Gt", "In", "metadata.name", "5", "-1", "x\\y\\z", "A.B",
 	"net.core.x", "kernel.shm_x", "kernel/sem", "fs.mqueue.x", "localhost/x", "iqn.2001", "eui.12", "https://x", "1Gi", "claim:a", "NT AUTHORITY\\SYSTEM", "D:\\x", "...",
+	"MountOption", "Recursive", "CAP_SYS_ADMIN", "SIGTERM", "Unmasked", "Bidirectional", "Localhost", "HugePages-1Gi", "Windows", "linux", "Guaranteed",
+	"tcp", "SCTP", "ReadWriteOncePod", "PersistentVolumeClaim", "v2", "spec.host", "kubernetes.io/service-account-token", "+5", "007", "[]", `[{"operator":"Exists"}]`,
+	`[{"key":"a b"}]`, `{"preferAvoidPods":[{}]}`, `{"preferAvoidPods":[{"podSignature":{"podController":{"controller":false}}}]}`,
 }
 
 var numbers = []int64{0, -1, 1, 2, 5, 100, 101, 255, 256, 511, 512, 599, 600, 3599, 3600, 65535, 65536, 1<<31 - 1, 1 << 31, 1<<32 + 1, 1 << 40}
@@ -284,7 +287,7 @@ var keys = []string{
 	"kubernetes.io/service-account.name", "kubernetes.io/metadata.name", "username", "tls.crt",
 }
 
-// each calls f with mutated copies of o: one in every "of" candidates, at random.
+// each calls f with mutated copies of o: one in every "of" candidates, at random. f owns what it is given.
 func (m *mutator) each(o apimachinery.Object, of int, f func(what string, mutated apimachinery.Object)) {
 	var all []site
 	sites(reflect.ValueOf(o).Elem(), site{}, &all)
@@ -296,9 +299,28 @@ func (m *mutator) each(o apimachinery.Object, of int, f func(what string, mutate
 			mutated := o.DeepCopyObject().(apimachinery.Object)
 			s.in(reflect.ValueOf(mutated).Elem()).Set(c)
 			// Donors are shared: what is done to the mutated must not reach them.
-			f(fmt.Sprintf("%s: %s, candidate %d (%s)", o.GetName(), s.path, i, brief(c)), mutated.DeepCopyObject().(apimachinery.Object))
+			mutated = mutated.DeepCopyObject().(apimachinery.Object)
+			what := fmt.Sprintf("%s: %s, candidate %d (%s)", o.GetName(), s.path, i, brief(c))
+			f(what, mutated)
+			if m.rand.IntN(twice) == 0 {
+				f(m.again(what, mutated))
+			}
 		}
 	}
+}
+
+// twice is the one of how many mutants that is mutated once more.
+const twice = 4
+
+func (m *mutator) again(what string, o apimachinery.Object) (string, apimachinery.Object) {
+	var all []site
+	sites(reflect.ValueOf(o).Elem(), site{}, &all)
+	s := all[m.rand.IntN(len(all))]
+	candidates := m.candidates(s.in(reflect.ValueOf(o).Elem()))
+	c := candidates[m.rand.IntN(len(candidates))]
+	o = o.DeepCopyObject().(apimachinery.Object)
+	s.in(reflect.ValueOf(o).Elem()).Set(c)
+	return fmt.Sprintf("%s; %s (%s)", what, s.path, brief(c)), o.DeepCopyObject().(apimachinery.Object)
 }
 
 func brief(v reflect.Value) string {

@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -26,7 +29,28 @@ import (
 func (p *pair) objects(t *testing.T) []apimachinery.Object {
 	all, err := corpus.Load(p.gvk, p.ours.New)
 	require.NoError(t, err)
+	if p.gvk.Kind == "ReplicaSet" {
+		all = append(all, replicaSetsOfPods(t)...)
+	}
 	return all
+}
+
+// replicaSetsOfPods has the corpus' pods as templates, which are held to fewer rules than pods.
+func replicaSetsOfPods(t *testing.T) []apimachinery.Object {
+	pods, err := corpus.Load(corev1.SchemeGroupVersion.WithKind("Pod"), func() *corev1.Pod { return &corev1.Pod{} })
+	require.NoError(t, err)
+	var out []apimachinery.Object
+	for _, p := range pods {
+		r := &appsv1.ReplicaSet{Spec: appsv1.ReplicaSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"of": "pods"}},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"of": "pods"}, Annotations: p.Annotations}, Spec: p.Spec},
+		}}
+		r.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
+		r.Name, r.Namespace = p.Name, p.Namespace
+		r.Spec.Template.Spec.RestartPolicy, r.Spec.Template.Spec.ActiveDeadlineSeconds, r.Spec.Template.Spec.EphemeralContainers = "", nil, nil
+		out = append(out, r)
+	}
+	return out
 }
 
 // kubernetes is Kubernetes' scheme, which knows defaults and conversions.

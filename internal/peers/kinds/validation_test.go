@@ -161,6 +161,9 @@ func (u update) compare(t *testing.T, what string, new, old object) {
 	require.NoError(t, err, what)
 	mustMeta(n).SetGeneration(old.GetGeneration())
 	u.theirs.prepare(n, o)
+	if d := mustMeta(o).GetDeletionTimestamp(); d != nil { // whatever the strategy says
+		mustMeta(n).SetDeletionTimestamp(d)
+	}
 	want := append(u.theirs.validate(n, o), validation.ValidateObjectMetaAccessorUpdate(mustMeta(n), mustMeta(o), metadataPath)...)
 	want = append(want, judgeMeta(n, u.p.ours.Namespaced)...)
 	u.theirs.after(n)
