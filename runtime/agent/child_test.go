@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/bedplate/bedplate"
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/client/kubeconfig"
@@ -68,11 +69,11 @@ func (c childConfig) run() error {
 	if err != nil {
 		return err
 	}
-	config, err := c.Place.agentOf(client.New(conn, registry), r, images, nil, log.logger())
+	config, err := c.Place.agentOf(bedplate.NodeAccess{Client: client.New(conn, registry)}, r, images, log.logger())
 	if err != nil {
 		return err
 	}
-	config.Network, config.Callers = cables(filepath.Join(c.Place.Dir, "net")), nil
+	config.Network = cables(filepath.Join(c.Place.Dir, "net"))
 	a, err := agent.New(config)
 	if err != nil {
 		return err
@@ -129,8 +130,7 @@ type child struct {
 // spawn starts an agent in a process of its own, that dies at a step if one is given.
 func (n *node) spawn(step string) *child {
 	n.Helper()
-	u := user(n.Node)
-	config, err := shared.api.Kubeconfig(u.Name, "system:nodes")
+	config, err := shared.api.Kubeconfig("system:node:"+n.Node, "system:nodes")
 	require.NoError(n, err)
 	text, err := json.Marshal(childConfig{n.place, config})
 	require.NoError(n, err)

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,7 +30,7 @@ func TestCrash(t *testing.T) {
 	t.Parallel()
 	const parts = 2
 	for part := range parts {
-		t.Run("", func(t *testing.T) {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t)
 			n.create(&corev1.ConfigMap{ObjectMeta: named("m"), Data: map[string]string{"a": "b"}})

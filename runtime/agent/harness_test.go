@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/bedplate/bedplate"
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/runtime"
@@ -50,12 +50,14 @@ func (p place) open(ctx context.Context, log *slog.Logger) (*runtime.Runtime, *i
 	return r, images, nil
 }
 
-// agentOf makes an agent with everything that it needs.
-func (p place) agentOf(c *client.Client, r *runtime.Runtime, images *image.Store, tls *tls.Config, log *slog.Logger) (agent.Config, error) {
-	volumes, err := local.New(local.Config{Dir: filepath.Join(p.Dir, "volumes"), Client: c, Log: log})
+var loopback = netip.MustParseAddr("127.0.0.1")
+
+// agentOf configures an agent with everything that it needs.
+func (p place) agentOf(access bedplate.NodeAccess, r *runtime.Runtime, images *image.Store, log *slog.Logger) (agent.Config, error) {
+	volumes, err := local.New(local.Config{Dir: filepath.Join(p.Dir, "volumes"), Client: access.Client, Log: log})
 	return agent.Config{
-		NodeName: p.Node, Client: c, Runtime: r, Images: images, Dir: filepath.Join(p.Dir, "agent"), Volumes: volumes,
-		Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, TLS: tls, Callers: []string{caller}, Log: log,
+		NodeName: p.Node, Client: access.Client, Runtime: r, Images: images, Dir: filepath.Join(p.Dir, "agent"), Volumes: volumes,
+		Addresses: []netip.Addr{loopback}, TLS: access.TLS, Callers: access.Callers, Log: log,
 		Heartbeat: 500 * time.Millisecond, Refresh: 500 * time.Millisecond,
 	}, err
 }
@@ -140,23 +142,12 @@ func (n *node) open() {
 	require.NoError(n, err)
 }
 
-// user is the identity of a node's agent.
-func user(name string) apimachinery.User {
-	return apimachinery.User{Name: "system:node:" + name, Groups: []string{"system:nodes", "system:authenticated"}}
-}
-
-// serving is the certificate of a node's API.
-func (n *node) serving() *tls.Config {
-	cert, err := n.world.ca.Other(n.Node, n.Node, "127.0.0.1")
-	require.NoError(n, err)
-	return &tls.Config{Certificates: []tls.Certificate{*cert}, ClientCAs: n.world.ca.Pool(), MinVersion: tls.VersionTLS13}
-}
-
 // startAgent starts an agent in this process, and waits until it is ready.
 func (n *node) startAgent(edits ...func(*agent.Config)) {
 	n.Helper()
-	c := client.New(n.world.api.As(user(n.Node)), n.world.api.Registry())
-	config, err := n.agentOf(c, n.runtime, n.images, n.serving(), n.log.logger())
+	access, err := n.world.api.Node(n.Node, loopback)
+	require.NoError(n, err)
+	config, err := n.agentOf(access, n.runtime, n.images, n.log.logger())
 	require.NoError(n, err)
 	config.Events = func(pod *corev1.Pod, kind, reason, message string) {
 		n.mu.Lock()

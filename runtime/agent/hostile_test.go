@@ -31,7 +31,7 @@ func TestAborts(t *testing.T) {
 	c.CloseIdleConnections()
 	before := heap()
 	known := goleak.IgnoreCurrent()
-	for range 100 {
+	for range 50 {
 		abort("exec", append(command("yes"), "stdin=true")...)
 		abort("exec", append(command("yes"), "tty=true")...)
 		abort("attach", "stdout=true", "stdin=true")
@@ -141,7 +141,7 @@ func TestNoisyNeighbours(t *testing.T) {
 	n.until("good", ready)
 	n.run("deaf", "trap '' TERM; echo up; sleep 1000")
 	n.run("flood", "yes")
-	n.run("hungry", "", spec(`{containers: [{name: c, command: [sh, -c, "tail /dev/zero"], resources: {limits: {memory: 16Mi}}}]}`))
+	n.run("hungry", "", spec(`{containers: [{name: c, command: [sh, -c, "tail /dev/zero"], resources: {limits: {memory: 128Mi}}}]}`))
 	require.Equal(t, "OOMKilled", status(n.until("hungry", over), "c").State.Terminated.Reason)
 	flood := n.until("flood", ready)
 	n.awaitFile(n.logOf(flood, "c", 0) + ".1")

@@ -84,6 +84,32 @@ func TestKillKeeper(t *testing.T) {
 	n.depopulate(c)
 }
 
+// TestStopPods: an agent that takes everything down leaves nothing, and the next one starts the pods again, knowing
+// that they ran before.
+func TestStopPods(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	n.create(&corev1.ConfigMap{ObjectMeta: named("m"), Data: map[string]string{"a": "b"}})
+	n.run("done", "exit 3")
+	n.run("web", "", spec(`{volumes: [{name: m, configMap: {name: m}}], initContainers: [{name: i, command: ["true"]}],
+		containers: [{name: c, command: [sh, -c, "`+idle+`"], volumeMounts: [{name: m, mountPath: /m}]}]}`),
+		func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyAlways })
+	n.until("web", ready)
+	n.until("done", over)
+	a := n.agent
+	n.stopAgent()
+	require.NoError(t, a.StopPods(t.Context()))
+	n.empty()
+	require.NoError(t, a.StopPods(t.Context()), "of nothing")
+	require.ErrorContains(t, a.Run(t.Context()), "it ran already")
+
+	n.startAgent()
+	p := n.until("web", func(p *corev1.Pod) bool { return restarted(1)(p) && ready(p) })
+	require.Equal(t, "ContainerStatusUnknown", status(p, "c").LastTerminationState.Terminated.Reason, show(p))
+	p = n.until("done", over)
+	require.EqualValues(t, 3, status(p, "c").State.Terminated.ExitCode, "what was over stays so")
+}
+
 func stayer(i int) string { return fmt.Sprintf("stays-%d", i) }
 func leaver(i int) string { return fmt.Sprintf("leaves-%d", i) }
 

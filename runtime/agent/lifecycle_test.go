@@ -18,7 +18,7 @@ func TestEnds(t *testing.T) {
 	n.run("log", "echo first; echo last; exit 1", spec(`{containers: [{name: c, command: [sh, -c, "echo first; echo last; exit 1"],
 		terminationMessagePolicy: FallbackToLogsOnError}]}`))
 	n.run("missing", "", spec(`{containers: [{name: c, command: [/no/such/command]}]}`))
-	n.run("oom", "", spec(`{containers: [{name: c, command: [sh, -c, "tail /dev/zero"], resources: {limits: {memory: 16Mi}}}]}`))
+	n.run("oom", "", spec(`{containers: [{name: c, command: [sh, -c, "tail /dev/zero"], resources: {limits: {memory: 128Mi}}}]}`))
 
 	good := n.until("good", over)
 	require.Equal(t, corev1.PodSucceeded, good.Status.Phase)
@@ -168,6 +168,23 @@ func TestReadinessGates(t *testing.T) {
 	require.NoError(t, err)
 	p = n.until("web", ready)
 	require.Equal(t, corev1.ConditionTrue, condition(p, "example.com/fed"), "others' conditions stay")
+}
+
+// TestStatusIsRepaired: what others write over the truth about a pod does not stay.
+func TestStatusIsRepaired(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	n.run("web", idle)
+	n.until("web", ready)
+	p, err := n.pods.PatchStatus(t.Context(), n.Node, "web", types.StrategicMergePatchType, []byte(`{"status":{"phase":"Pending","containerStatuses":[],
+		"podIP":"192.0.2.9","podIPs":[{"ip":"192.0.2.9"}],"conditions":[{"type":"Ready","status":"False"},{"type":"example.com/mine","status":"True"}]}}`))
+	require.NoError(t, err)
+	require.False(t, ready(p))
+	p = n.until("web", ready)
+	require.Equal(t, corev1.PodRunning, p.Status.Phase)
+	require.Len(t, p.Status.ContainerStatuses, 1)
+	require.Empty(t, p.Status.PodIP, "it has none")
+	require.Equal(t, corev1.ConditionTrue, condition(p, "example.com/mine"))
 }
 
 // TestAlone: containers have their own processes and file systems, and share network and host name.

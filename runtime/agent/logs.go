@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -105,22 +106,49 @@ func (t *tail) next() error {
 	}
 }
 
-// newer is the file at the path, if it is another than the one that is open.
+// newer is the file that comes after the one that is open, or, if none is, the newest. nil: there is none.
 func (t *tail) newer() (*os.File, error) {
-	if t.f != nil {
-		have, err := t.f.Stat()
-		if err != nil {
-			return nil, err
-		}
-		if now, err := os.Lstat(t.path); err == nil && os.SameFile(have, now) {
-			return nil, nil
-		}
+	next, err := openPlain(t.root, t.path)
+	if err != nil || t.f == nil {
+		return ifThere(next, err)
 	}
-	f, err := openPlain(t.root, t.path)
+	// The log may have been rotated more than once: ours is path.1 or path.2 by now, and what lies between is next.
+	const most = 100 // more than anybody keeps
+	for n := 1; n <= most; n++ {
+		if same, err := sameFile(next, t.f); same || err != nil {
+			return nil, errors.Join(err, next.Close())
+		}
+		older, err := openPlain(t.root, t.path+"."+strconv.Itoa(n))
+		if errors.Is(err, fs.ErrNotExist) {
+			return next, nil // ours is gone: the oldest that there is comes next
+		}
+		if err != nil {
+			return nil, errors.Join(err, next.Close())
+		}
+		if same, err := sameFile(older, t.f); same || err != nil {
+			older.Close()
+			return next, err
+		}
+		next.Close() // also if both are one file, because it was rotated just now
+		next = older
+	}
+	return next, nil
+}
+
+func ifThere(f *os.File, err error) (*os.File, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return f, err
+}
+
+func sameFile(a, b *os.File) (bool, error) {
+	x, errA := a.Stat()
+	y, errB := b.Stat()
+	if err := errors.Join(errA, errB); err != nil {
+		return false, err
+	}
+	return os.SameFile(x, y), nil
 }
 
 // ends is closed when a container has exited.

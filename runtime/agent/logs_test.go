@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,4 +69,49 @@ func TestLogOptions(t *testing.T) {
 		_, err := of(bad)
 		require.Error(t, err, bad)
 	}
+}
+
+// TestRotations: a reader that was away while a log was rotated, however often, misses nothing that is still there.
+func TestRotations(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "log")
+	write := func(text string) {
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		require.NoError(t, err)
+		_, err = fmt.Fprintf(f, "2026-01-02T03:04:05.000000000Z stdout F %s\n", text)
+		require.NoError(t, errors.Join(err, f.Close()))
+	}
+	const kept = 4
+	rotate := func() {
+		for n := kept - 1; n > 0; n-- {
+			if err := os.Rename(fmt.Sprint(path, ".", n), fmt.Sprint(path, ".", n+1)); !errors.Is(err, os.ErrNotExist) {
+				require.NoError(t, err)
+			}
+		}
+		require.NoError(t, os.Rename(path, path+".1"))
+		_ = os.Remove(fmt.Sprint(path, ".", kept))
+	}
+	var have bytes.Buffer
+	r := &tail{root: dir, path: path, lines: lines{w: &have}}
+	defer func() { r.close() }()
+	require.NoError(t, r.next())
+	write("a")
+	for rotations := range 4 {
+		require.NoError(t, r.next())
+		want := have.String()
+		for n := range rotations {
+			write(fmt.Sprint("before ", n))
+			rotate()
+			want += fmt.Sprintf("before %d\n", n)
+		}
+		write("then")
+		require.NoError(t, r.next())
+		require.Equal(t, want+"then\n", have.String())
+	}
+	for range kept + 2 {
+		rotate()
+		write("late")
+	}
+	require.NoError(t, r.next())
+	require.Equal(t, kept, strings.Count(have.String(), "late\n"), "what is not kept is lost")
 }

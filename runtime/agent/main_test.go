@@ -12,12 +12,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"go.uber.org/goleak"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/bedplate/bedplate"
 	"github.com/bedplate/bedplate/apimachinery/client"
-	"github.com/bedplate/bedplate/apimachinery/server/nodeproxy"
-	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/runtime"
 	"github.com/bedplate/bedplate/runtime/image"
 	"github.com/bedplate/bedplate/runtime/image/imagetest"
@@ -101,19 +97,15 @@ func (t *mainTB) finish() {
 	}
 }
 
-// world is what all tests share: an API, a registry with an image of busybox, and an authority for nodes.
+// world is what all tests share: an API, and a registry with an image of busybox.
 type world struct {
 	api      *bedplate.ControlPlane
 	admin    *client.Client
-	ca       *pki.Authority
 	registry string
 	image    string
 }
 
 var shared *world
-
-// caller is the identity under which the API server speaks to nodes.
-const caller = "kube-apiserver-kubelet-client"
 
 // newWorld starts an API, with everything that tests need.
 func newWorld(t testing.TB, c bedplate.Config) *world {
@@ -124,14 +116,6 @@ func newWorld(t testing.TB, c bedplate.Config) *world {
 		}
 	}
 	var err error
-	w.ca, err = pki.Open(pki.Config{})
-	must(err)
-	tls, err := w.ca.ClientTLS(caller)
-	must(err)
-	c.Connectors, err = nodeproxy.Connectors(nodeproxy.Config{TLS: tls, Node: func(ctx context.Context, name string) (*corev1.Node, error) {
-		return client.For[*corev1.Node](w.admin).Get(ctx, "", name)
-	}})
-	must(err)
 	w.api, err = bedplate.Start(t.Context(), c)
 	must(err)
 	t.Cleanup(func() { must(w.api.Stop()) })

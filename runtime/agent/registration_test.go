@@ -1,7 +1,6 @@
 package agent_test
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -108,7 +107,7 @@ func TestRegistration(t *testing.T) {
 	require.Equal(t, status(p, "c").ContainerID, status(n.until("web", ready), "c").ContainerID)
 }
 
-// TestNodeAPI: nobody but the callers is answered.
+// TestNodeAPI: nobody but the API server is answered, whatever the control plane has certified.
 func TestNodeAPI(t *testing.T) {
 	t.Parallel()
 	n := start(t)
@@ -116,30 +115,29 @@ func TestNodeAPI(t *testing.T) {
 	n.until("web", ready)
 	have, err := client.For[*corev1.Node](shared.admin).Get(t.Context(), "", n.Node)
 	require.NoError(t, err)
-	ask := func(user, path string) (*http.Response, error) {
-		config, err := shared.ca.ClientTLS(cmp.Or(user, "nobody"))
-		require.NoError(t, err)
-		config.ServerName = n.Node
-		if user == "" {
-			config.Certificates = nil
-		}
-		transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
-		return (&http.Client{Transport: transport}).Get("https://" + address(have) + path)
+	ask := func(c *http.Client, path string) (*http.Response, error) {
+		own := c.Transport.(*http.Transport).Clone()
+		own.TLSClientConfig.ServerName, own.DisableKeepAlives = n.Node, true
+		return (&http.Client{Transport: own}).Get("https://" + address(have) + path)
 	}
-	res, err := ask(caller, "/pods")
+	nobody := kubectl(t, "nobody")
+	nobody.Transport.(*http.Transport).TLSClientConfig.Certificates = nil
+	for _, path := range []string{"/pods", "/healthz", "/containerLogs/" + n.Node + "/web/c", "/exec/" + n.Node + "/web/c?command=id&output=1"} {
+		for _, c := range []*http.Client{admin(t), kubectl(t, "system:node:other", "system:nodes")} {
+			res, err := ask(c, path)
+			require.NoError(t, err)
+			res.Body.Close()
+			require.Equal(t, http.StatusForbidden, res.StatusCode)
+		}
+		_, err = ask(nobody, path)
+		require.Error(t, err, "without a certificate there is no connection")
+	}
+	res, err := ask(kubectl(t, "kube-apiserver-kubelet-client"), "/pods")
 	require.NoError(t, err)
 	defer res.Body.Close()
 	var list corev1.PodList
 	require.NoError(t, json.NewDecoder(res.Body).Decode(&list))
 	require.Len(t, list.Items, 1)
-	for _, path := range []string{"/pods", "/healthz", "/containerLogs/" + n.Node + "/web/c", "/exec/" + n.Node + "/web/c?command=id&output=1"} {
-		res, err := ask("system:node:other", path)
-		require.NoError(t, err)
-		res.Body.Close()
-		require.Equal(t, http.StatusForbidden, res.StatusCode)
-		_, err = ask("", path)
-		require.Error(t, err, "without a certificate there is no connection")
-	}
 }
 
 func address(n *corev1.Node) string {

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/bedplate/bedplate/reconcile/informer"
 )
 
 // A reporter tells the API a pod's status beside the worker's loop, so that a slow API holds nothing up. Of
@@ -23,6 +25,7 @@ type reporter struct {
 	pod    *corev1.Pod
 	status *corev1.PodStatus // to be told; nil: nothing
 	told   *corev1.PodStatus
+	rev    int64         // of the pod when that was told
 	idle   chan struct{} // closed while there is nothing to tell
 }
 
@@ -32,12 +35,15 @@ func newReporter(a *Agent) *reporter {
 	return r
 }
 
-// set is what shall be told. What has been told already is not told again.
+// set is what shall be told. What the API knows, or was told and has not shown us yet, is not told again.
 func (r *reporter) set(p *corev1.Pod, s corev1.PodStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	newest := cmp.Or(r.status, r.told, &p.Status)
-	if equality.Semantic.DeepEqual(*newest, s) {
+	newest := r.status
+	if newest == nil && informer.RevOf(p.ResourceVersion) < r.rev {
+		newest = r.told
+	}
+	if newest = cmp.Or(newest, &p.Status); equality.Semantic.DeepEqual(*newest, s) {
 		return
 	}
 	if r.status == nil {
@@ -81,7 +87,7 @@ func (r *reporter) flush(ctx context.Context) bool {
 		if status == nil {
 			return true
 		}
-		err := r.a.patchStatus(ctx, pod, status)
+		rev, err := r.a.patchStatus(ctx, pod, status)
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			if ctx.Err() == nil {
 				r.a.c.Log.Warn("pod status is not told", "pod", podKey(pod), "err", err)
@@ -90,7 +96,7 @@ func (r *reporter) flush(ctx context.Context) bool {
 		}
 		// Told, or another pod has the name, or none: this one's status is nobody's business any more.
 		r.mu.Lock()
-		r.told = status
+		r.told, r.rev = status, max(r.rev, rev)
 		if r.status == status {
 			r.status = nil
 			close(r.idle)
@@ -113,14 +119,17 @@ func (r *reporter) wait(ctx context.Context) error {
 }
 
 // patchStatus writes what a node knows of a pod's status over what is there, and leaves what others have written
-// alone. It fails if the pod is another one by now.
-func (a *Agent) patchStatus(ctx context.Context, p *corev1.Pod, s *corev1.PodStatus) error {
+// alone. It fails if the pod is another one by now, and returns the pod's revision.
+func (a *Agent) patchStatus(ctx context.Context, p *corev1.Pod, s *corev1.PodStatus) (rev int64, err error) {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.UID}, "status": podStatusPatch(s)})
 	if err != nil {
-		return fmt.Errorf("encode the status of pod %s: %w", podKey(p), err)
+		return 0, fmt.Errorf("encode the status of pod %s: %w", podKey(p), err)
 	}
-	_, err = a.pods.PatchStatus(ctx, p.Namespace, p.Name, types.StrategicMergePatchType, patch)
-	return err
+	after, err := a.pods.PatchStatus(ctx, p.Namespace, p.Name, types.StrategicMergePatchType, patch)
+	if err != nil {
+		return 0, err
+	}
+	return informer.RevOf(after.ResourceVersion), nil
 }
 
 // podStatusPatch is a strategic merge patch. What is empty is null in it, or it would stay as it is.

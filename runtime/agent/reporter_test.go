@@ -46,7 +46,7 @@ func TestReporter(t *testing.T) {
 			var patch struct{ Status struct{ Reason string } }
 			require.NoError(t, json.Unmarshal(r.Body, &patch))
 			told = append(told, patch.Status.Reason)
-			return &apimachinery.Response{Code: 200, ContentType: apimachinery.JSON, Stream: io.NopCloser(strings.NewReader(`{"kind":"Pod","apiVersion":"v1"}`))}, nil
+			return &apimachinery.Response{Code: 200, ContentType: apimachinery.JSON, Stream: io.NopCloser(strings.NewReader(`{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"7"}}`))}, nil
 		})
 		a := &Agent{c: Config{Log: slog.New(slog.DiscardHandler)}, pods: client.For[*corev1.Pod](client.New(api, registry))}
 		r := newReporter(a)
@@ -75,10 +75,15 @@ func TestReporter(t *testing.T) {
 		r.set(p, corev1.PodStatus{Reason: "c"})
 		synctest.Wait()
 		require.Len(t, told, 1, "it was told already")
+		seen := p.DeepCopy()
+		seen.ResourceVersion, seen.Status.Reason = "8", "forged"
+		r.set(seen, corev1.PodStatus{Reason: "c"})
+		require.NoError(t, r.wait(ctx))
+		require.Len(t, told, 2, "somebody has written over it since")
 		answer = apierrors.NewNotFound(corev1.Resource("pods"), "p")
 		r.set(p, corev1.PodStatus{Reason: "d"})
 		require.NoError(t, r.wait(ctx))
-		require.Len(t, tries, 6)
+		require.Len(t, tries, 7)
 		cancel()
 		<-ended
 		r.set(p, corev1.PodStatus{Reason: "e"})

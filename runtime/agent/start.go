@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -55,11 +56,16 @@ func (w *worker) startedOr(pod *corev1.Pod, m *member, err error) {
 // addressed is the pod with the addresses in its status that it has by now, whether the API knows them yet or not.
 func (w *worker) addressed(pod *corev1.Pod, now time.Time) *corev1.Pod {
 	out := *pod
-	out.Status = statusOf(pod, &view{addrs: w.setup.addrs, hosts: w.a.c.Addresses, now: now})
-	if pod.Spec.HostNetwork {
-		out.Status.PodIP, out.Status.PodIPs = podIPs(w.a.c.Addresses, out.Status)
-	}
+	out.Status = statusOf(pod, &view{addrs: w.addrs(pod), hosts: w.a.c.Addresses, now: now})
 	return &out
+}
+
+// addrs are the addresses of a pod that is set up: the node's own if it is on its network.
+func (w *worker) addrs(pod *corev1.Pod) []netip.Addr {
+	if pod.Spec.HostNetwork && w.setup.done {
+		return w.a.c.Addresses
+	}
+	return w.setup.addrs
 }
 
 // start is one run of a container that is to begin.

@@ -58,7 +58,9 @@ func statusOf(p *corev1.Pod, v *view) corev1.PodStatus {
 	if len(v.hosts) > 0 {
 		s.HostIP = v.hosts[0].String()
 	}
-	s.PodIP, s.PodIPs = podIPs(v.addrs, s)
+	if v.sandbox || len(v.addrs) > 0 {
+		s.PodIP, s.PodIPs = podIPs(v.addrs)
+	}
 	setConditions(p, &s, v)
 	return s
 }
@@ -82,16 +84,14 @@ func setContainers(p *corev1.Pod, s *corev1.PodStatus, v *view) {
 	slices.SortStableFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// podIPs are the addresses now, or, when the pod is over, those that it had.
-func podIPs(addrs []netip.Addr, s corev1.PodStatus) (string, []corev1.PodIP) {
-	if len(addrs) == 0 {
-		return s.PodIP, s.PodIPs
-	}
-	var ips []corev1.PodIP
+func podIPs(addrs []netip.Addr) (first string, all []corev1.PodIP) {
 	for _, a := range addrs {
-		ips = append(ips, corev1.PodIP{IP: a.String()})
+		all = append(all, corev1.PodIP{IP: a.String()})
 	}
-	return addrs[0].String(), ips
+	if len(all) > 0 {
+		first = all[0].IP
+	}
+	return first, all
 }
 
 // phaseOf follows the meaning of the phases in the Pod Lifecycle documentation.

@@ -235,12 +235,8 @@ func deadline(p *corev1.Pod) time.Time {
 
 // tell hands the pod's status to whoever reports it. over: nothing of it runs, or will again.
 func (w *worker) tell(pod *corev1.Pod, over bool) {
-	addrs := w.setup.addrs
-	if pod.Spec.HostNetwork && w.setup.done {
-		addrs = w.a.c.Addresses
-	}
 	s := statusOf(pod, &view{
-		members: w.members, sandbox: w.setup.done, trouble: w.setup.trouble, initialized: w.plan.initialized, over: over, addrs: addrs,
+		members: w.members, sandbox: w.setup.done, trouble: w.setup.trouble, initialized: w.plan.initialized, over: over, addrs: w.addrs(pod),
 		hosts: w.a.c.Addresses, reason: w.reason, message: w.message, messages: w.messages, last: w.status, now: time.Now(),
 	})
 	w.status = &s

@@ -2,7 +2,7 @@
 // file a kind, each with defaults, validation, columns and strategy as Kubernetes v1.37 has them.
 //
 // The declarations are data: [Resources] returns them for an apimachinery.Registry, and whoever embeds pod
-// templates in a kind of their own uses [DefaultPodTemplate] and [ValidatePodTemplate].
+// templates in a kind of their own uses [DefaultPodTemplate], [PrepareTemplate] and [ValidatePodTemplate].
 package core
 
 import "github.com/bedplate/bedplate/apimachinery"

@@ -62,25 +62,30 @@ func Namespaces() apimachinery.Resource {
 			o.(*corev1.Namespace).Status.Phase = corev1.NamespaceTerminating
 		},
 		Finalized: func(o apimachinery.Object) bool { return len(o.(*corev1.Namespace).Spec.Finalizers) == 0 },
-		Subs: map[string]apimachinery.Subresource{
-			"status": {
-				Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},
-				Strategy: &apimachinery.Strategy{
-					Owned: []string{"status"},
-					Prepare: func(_ context.Context, new, old apimachinery.Object) {
-						new.(*corev1.Namespace).Spec = old.(*corev1.Namespace).Spec
-					},
-					Validate: validateNamespaceStatus,
+		Subs:      namespaceSubs(),
+	}
+}
+
+// namespaceSubs may all write labels and annotations beside what is theirs.
+func namespaceSubs() map[string]apimachinery.Subresource {
+	return map[string]apimachinery.Subresource{
+		"status": {
+			Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},
+			Strategy: &apimachinery.Strategy{
+				Owned: []string{"status"},
+				Prepare: func(_ context.Context, new, old apimachinery.Object) {
+					new.(*corev1.Namespace).Spec = old.(*corev1.Namespace).Spec
 				},
+				Validate: validateNamespaceStatus,
 			},
-			"finalize": {
-				Verbs: []string{apimachinery.VerbUpdate},
-				Strategy: &apimachinery.Strategy{
-					Prepare: func(_ context.Context, new, old apimachinery.Object) {
-						new.(*corev1.Namespace).Status = old.(*corev1.Namespace).Status
-					},
-					Validate: validateNamespaceFinalizers,
+		},
+		"finalize": {
+			Verbs: []string{apimachinery.VerbUpdate},
+			Strategy: &apimachinery.Strategy{
+				Prepare: func(_ context.Context, new, old apimachinery.Object) {
+					new.(*corev1.Namespace).Status = old.(*corev1.Namespace).Status
 				},
+				Validate: validateNamespaceFinalizers,
 			},
 		},
 	}

@@ -5,10 +5,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kubernetes/pkg/registry/core/pod"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 )

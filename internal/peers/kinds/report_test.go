@@ -56,6 +56,7 @@ func badValue(e *field.Error) string {
 // report counts differences by kind, with the first example of each.
 type report struct {
 	compared int
+	refused  int // by Kubernetes
 	count    map[string]int
 	example  map[string]string
 }
@@ -73,7 +74,7 @@ func (r *report) add(difference, what string) {
 
 // check fails for what is not among the known differences.
 func (r *report) check(t *testing.T, kind, what string) {
-	t.Logf("%s: %d objects compared, seed %d", what, r.compared, *seed)
+	t.Logf("%s: %d objects compared, %d of them refused, seed %d", what, r.compared, r.refused, *seed)
 	var unknown []string
 	for key := range r.count {
 		if reason := known(kind, what, key); reason == "" {

@@ -95,6 +95,9 @@ func compareCreate(t *testing.T, k kubernetes, p pair, what string, o object, pr
 
 func compareVerdicts(what string, have, want field.ErrorList, judged *report) {
 	judged.compared++
+	if len(want) > 0 {
+		judged.refused++
+	}
 	ours, theirs := verdictOf(have), verdictOf(want)
 	for _, e := range ours.against(theirs) {
 		judged.add("only ours: "+e, what)
