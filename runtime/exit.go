@@ -25,14 +25,21 @@ type exitRecord struct {
 	Reason, Message string
 }
 
+// processOf gets hold of a container's process: nil if it has ended. It comes before anybody is told that it runs, so
+// that whoever sees it can stop it.
+func processOf(run engine.Run) *proc.Process {
+	p, err := proc.Open(run.PID, run.StartTime)
+	if err != nil {
+		return nil
+	}
+	return p
+}
+
 // follow waits for a running container's end on a goroutine of its own.
 func (r *Runtime) follow(c *container) {
-	p, err := proc.Open(c.status.PID, c.status.StartTime)
-	if err == nil {
-		r.mu.Lock()
-		c.proc = p
-		r.mu.Unlock()
-	}
+	r.mu.Lock()
+	p := c.proc
+	r.mu.Unlock()
 	r.wg.Go(func() {
 		if p != nil {
 			defer p.Close()
