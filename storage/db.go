@@ -73,6 +73,7 @@ type DB struct {
 	b      Backend
 	c      Config
 	forms  formBudget
+	handed handed
 	shared sharedRevision
 
 	applied atomic.Int64 // every table holds every change up to and including it
@@ -189,11 +190,30 @@ func (db *DB) Commit(ctx context.Context, w ...Write) (rev int64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
+	db.hand(w)
 	rev, err = db.b.Commit(ctx, t)
 	if err != nil {
+		db.takeBack(w)
 		return 0, fmt.Errorf("commit: %w", err)
 	}
 	return rev, nil
+}
+
+// hand leaves what the writer knows for the watch to find.
+func (db *DB) hand(writes []Write) {
+	for _, w := range writes {
+		if w.Made != nil && w.Value != nil && w.Table != nil && w.Table.state.Load() != nil {
+			db.handed.put(w.Table.Abs(w.Key), w.Value, w.Made)
+		}
+	}
+}
+
+func (db *DB) takeBack(writes []Write) {
+	for _, w := range writes {
+		if w.Made != nil && w.Table != nil {
+			db.handed.forget(w.Table.Abs(w.Key), w.Made)
+		}
+	}
 }
 
 func (db *DB) txn(writes []Write) (Txn, error) {

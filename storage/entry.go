@@ -23,3 +23,14 @@ type Entry struct {
 func (e *Entry) Form(key any, make func() (any, error)) (any, error) {
 	return e.forms.get(key, len(e.Raw), make)
 }
+
+// Keep puts a form that was made already into the memo of an entry that nobody else has seen yet.
+func (e *Entry) Keep(key, value any) {
+	m := &memo{}
+	f := &form{owner: m, key: key, value: value, cost: formCost(value, len(e.Raw))}
+	m.ready.Store(&[]*form{f})
+	e.forms.memo.Store(m)
+	if e.forms.budget != nil {
+		e.forms.budget.add(f, nil)
+	}
+}

@@ -72,6 +72,7 @@ type Write struct {
 	Value []byte // nil: delete; storage owns it from then on, do not modify it
 	At    int64  // the expected revision; 0: must not exist; -1 (AnyRev): whatever
 	If    []Cond // further conditions, on any absolute keys
+	Made  *Made  // what the writer knows of Value already; nil: nothing
 }
 
 // AnyRev as Write.At makes a write unconditional.

@@ -33,6 +33,10 @@ const (
 	chunkBytes = 1 << 20
 )
 
+// treeDegree is that of the trees. Every write copies the nodes on its way in each of them: small nodes make that
+// cheap, at some cost to reading.
+const treeDegree = 8
+
 type indexed struct {
 	value string
 	entry *Entry
@@ -104,10 +108,10 @@ type writer struct {
 
 // fill sets the objects of a table that had none.
 func (w *writer) fill(t *Table, entries []*Entry, rev int64) {
-	w.tree = btree.NewMap[string, *Entry](0)
+	w.tree = btree.NewMap[string, *Entry](treeDegree)
 	w.index = make([]*btree.BTreeG[indexed], len(t.schema.Indexes))
 	for i := range w.index {
-		w.index[i] = btree.NewBTreeGOptions(lessIndexed, btree.Options{NoLocks: true})
+		w.index[i] = btree.NewBTreeGOptions(lessIndexed, btree.Options{NoLocks: true, Degree: treeDegree})
 	}
 	w.corrupt = nil
 	for _, e := range entries {

@@ -217,6 +217,13 @@ func (t *Table) publish() {
 func (t *Table) entry(kv KV) *Entry {
 	e := &Entry{Key: kv.Key[len(t.schema.Prefix):], Rev: kv.Rev, Created: kv.Created, Raw: kv.Value}
 	e.forms.budget = &t.db.forms
+	if raw, made := t.db.handed.take(kv); made != nil {
+		e.Raw, e.Head = raw, made.Head
+		if made.Form != nil {
+			e.Keep(made.Form(kv.Rev))
+		}
+		return e
+	}
 	if t.schema.Head == nil {
 		return e
 	}

@@ -22,6 +22,7 @@ var tableTests = []test{
 	{"Index", testIndex},
 	{"Drop", testDrop},
 	{"Closed", testClosed},
+	{"Made", testMade},
 }
 
 func testGet(e *env) {
@@ -303,4 +304,45 @@ func testClosed(e *env) {
 	_, err = db.Table(storage.Schema{Prefix: "/registry/x/"})
 	e.ErrorIs(err, storage.ErrClosed)
 	e.Error(db.Run(e.ctx), "a second Run")
+}
+
+// testMade: what the writer knows is taken over if, and only if, the very bytes that it wrote come back.
+func testMade(e *env) {
+	db := e.db(storage.Config{})
+	read := 0
+	table := e.table(db, storage.Schema{Prefix: "/registry/pods/", Head: func(raw []byte) (storage.Head, error) {
+		read++
+		return storage.Head{UID: "read"}, nil
+	}})
+	_, err := table.Snapshot(e.ctx, 0, false) // the table is loaded
+	e.NoError(err)
+	made := func(uid string) *storage.Made {
+		return &storage.Made{Head: storage.Head{UID: uid}, Form: func(rev int64) (key, form any) { return "form", fmt.Sprint(uid, rev) }}
+	}
+	get := func(key string) *storage.Entry {
+		got, err := table.Get(e.ctx, key, 0)
+		e.NoError(err)
+		return got
+	}
+	value := []byte("one")
+	rev, err := db.Commit(e.ctx, storage.Write{Table: table, Key: "a", Value: value, Made: made("mine")})
+	e.NoError(err)
+	got := get("a")
+	e.Equal("mine", got.Head.UID)
+	e.Zero(read, "nothing is read again")
+	e.Same(&value[0], &got.Raw[0], "the bytes exist once")
+	form, err := got.Form("form", func() (any, error) { return nil, errors.New("made again") })
+	e.NoError(err)
+	e.Equal(fmt.Sprint("mine", rev), form)
+
+	_, err = db.Commit(e.ctx, storage.Write{Table: table, Key: "a", Value: []byte("two"), Made: made("refused")})
+	e.ErrorIs(err, storage.ErrConflict)
+	_, err = db.Commit(e.ctx, storage.Write{Table: table, Key: "a", Value: []byte("two"), At: rev})
+	e.NoError(err)
+	e.Equal("read", get("a").Head.UID, "what was refused is forgotten")
+
+	_, err = db.Commit(e.ctx, storage.Write{Table: table, Key: "a", At: storage.AnyRev, Made: made("deleted")})
+	e.NoError(err)
+	e.put("/registry/pods/a", "three")
+	e.Equal("read", get("a").Head.UID, "another's write")
 }
