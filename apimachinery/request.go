@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"reflect"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -58,6 +59,10 @@ type Request struct {
 	// if a guard that it takes part in (Resource.Guards) was written after it. Other Kubernetes ignore it.
 	Seen string
 
+	// Shares says that the caller takes one object of this Go type in Response.Object in place of its bytes.
+	// nil: it does not. It is a wish that only a server in the same process can grant.
+	Shares reflect.Type
+
 	// HTTP is the original request where there was one: connectors upgrade it.
 	HTTP *http.Request
 }
@@ -75,11 +80,13 @@ type User struct {
 	Extra     map[string][]string
 }
 
-// Response is the answer to a Request: either Body, or Stream, or Handler.
+// Response is the answer to a Request: either Body, or Object, or Stream, or Handler.
 type Response struct {
 	Code        int
 	ContentType string
 	Body        []byte
+	// Object is the server's own decoded copy, for requests that share ([Request.Shares]): it is never to be changed.
+	Object Object
 	// Stream yields a watch, a log, or a list that is larger than a buffer; the caller closes it. It may
 	// implement io.WriterTo to save a copy.
 	Stream io.ReadCloser

@@ -212,7 +212,7 @@ func (r *Runtime) loadRunning(c *container, run engine.Run) error {
 		r.finish(c, exitRecord{ExitCode: 255, FinishedAt: time.Now(), Reason: ReasonExitCodeLost, Message: "the machine restarted"})
 		return nil
 	}
-	c.proc = processOf(run)
+	c.proc = r.processOf(run)
 	r.follow(c)
 	return nil
 }
@@ -298,7 +298,7 @@ func (r *Runtime) start(c *container, id string) error {
 	run, err := r.driver.start(r.ctx, id)
 	switch {
 	case err == nil:
-		p := processOf(run)
+		p := r.processOf(run)
 		r.mu.Lock()
 		c.started(run)
 		c.proc = p

@@ -27,12 +27,25 @@ type exitRecord struct {
 
 // processOf gets hold of a container's process: nil if it has ended. It comes before anybody is told that it runs, so
 // that whoever sees it can stop it.
-func processOf(run engine.Run) *proc.Process {
-	p, err := proc.Open(run.PID, run.StartTime)
-	if err != nil {
-		return nil
+//
+// Where the kernel gives no handle for a while (too many open files), it asks again: a process that lives must not
+// be taken for one that ended.
+func (r *Runtime) processOf(run engine.Run) *proc.Process {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		p, err := proc.Open(run.PID, run.StartTime)
+		if err == nil {
+			return p
+		}
+		if errors.Is(err, proc.ErrGone) {
+			return nil
+		}
+		r.cfg.Log.Error("follow a container's process", "pid", run.PID, "err", err)
+		select {
+		case <-time.After(wait):
+		case <-r.ctx.Done():
+			return nil
+		}
 	}
-	return p
 }
 
 // follow waits for a running container's end on a goroutine of its own.
@@ -83,10 +96,11 @@ func (r *Runtime) exitOf(c *container) (exitRecord, bool) {
 	}
 }
 
-// orphaned tells that a zombie's parent is none who would record its end.
+// orphaned tells that a zombie's parent is none who would record its end. A parent without a command line is ending
+// itself: the zombie falls to the keeper next.
 func orphaned(pid int) bool {
 	ppid, command, err := proc.Parent(pid)
-	return err == nil && ppid != os.Getpid() &&
+	return err == nil && command != "" && ppid != os.Getpid() &&
 		!strings.HasPrefix(command, keeper.Name) && !strings.HasPrefix(command, keeper.LauncherName)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -149,12 +150,38 @@ func (r Resource[T]) send(ctx context.Context, q *apimachinery.Request, c *call)
 	if err != nil {
 		return nil, err
 	}
-	if c.warn != nil {
-		for _, w := range resp.Warnings {
-			c.warn(w)
-		}
-	}
+	c.warned(resp)
 	return readAll(resp)
+}
+
+// one does a request whose answer is one object, and returns the caller's own: decoded, or a copy of what a server in
+// this process has decoded already.
+func (r Resource[T]) one(ctx context.Context, q *apimachinery.Request, c *call) (out T, err error) {
+	if r.accept == "" {
+		q.Shares = reflect.TypeFor[T]()
+	}
+	resp, err := r.c.do.Do(ctx, q)
+	if err != nil {
+		return out, err
+	}
+	c.warned(resp)
+	if shared, ok := resp.Object.(T); ok {
+		return shared.DeepCopyObject().(T), nil
+	}
+	body, err := readAll(resp)
+	if err != nil {
+		return out, err
+	}
+	return r.decode(body)
+}
+
+func (c *call) warned(resp *apimachinery.Response) {
+	if c.warn == nil {
+		return
+	}
+	for _, w := range resp.Warnings {
+		c.warn(w)
+	}
 }
 
 // encode returns o as JSON with the door's apiVersion and kind in front where o has none.

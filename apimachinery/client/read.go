@@ -47,11 +47,7 @@ func (r Resource[T]) get(ctx context.Context, namespace, name string, opts []Opt
 	}
 	q := r.request(ctx, apimachinery.VerbGet, namespace, name, "", c)
 	q.Options = c.getOptions()
-	body, err := r.send(ctx, q, c)
-	if err != nil {
-		return o, err
-	}
-	return r.decode(body)
+	return r.one(ctx, q, c)
 }
 
 // List reads many objects: all, or one page if Limit is among the options.

@@ -56,11 +56,7 @@ func (r Resource[T]) store(ctx context.Context, verb string, o T, sub string, op
 
 // stored sends a write whose answer is the object.
 func (r Resource[T]) stored(ctx context.Context, q *apimachinery.Request, c *call) (out T, err error) {
-	body, err := r.send(ctx, q, c)
-	if err != nil {
-		return out, err
-	}
-	if out, err = r.decode(body); err == nil {
+	if out, err = r.one(ctx, q, c); err == nil {
 		r.wrote(ctx, c, out, false)
 	}
 	return out, err

@@ -46,7 +46,7 @@ func (m Manager) entry(operation metav1.ManagedFieldsOperationType) entry {
 }
 
 func (m Manager) timestamp() *metav1.Time {
-	return &metav1.Time{Time: m.Time.UTC().Truncate(time.Second)}
+	return &metav1.Time{Time: time.Unix(m.Time.Unix(), 0)}
 }
 
 // sameManager reports whether two entries belong to the same manager. An applier is one manager in all versions.

@@ -106,15 +106,14 @@ func (c *call) put(ctx context.Context, hub apimachinery.Object) (*storage.Entry
 	if err != nil {
 		return nil, err
 	}
-	rev, err := c.commit(ctx, storage.Write{Table: c.k.table, Key: key, Value: e.Raw}, hub, nil)
+	rev, err := c.commit(ctx, storage.Write{Table: c.k.table, Key: key, Value: e.Raw, Made: e.made}, hub, nil)
 	if errors.Is(err, errMoved) {
 		return nil, c.alreadyExists(ctx, key, hub.GetName())
 	}
 	if err != nil {
 		return nil, err
 	}
-	e.Rev, e.Created = rev, rev
-	return e, nil
+	return e.stored(rev, rev), nil
 }
 
 func (c *call) alreadyExists(ctx context.Context, key, name string) error {

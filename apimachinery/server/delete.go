@@ -115,12 +115,11 @@ func (c *call) tryRemove(ctx context.Context, old *storage.Entry, name string, o
 	if bytes.Equal(e.Raw, old.Raw) {
 		return old, false, nil
 	}
-	rev, err := c.commit(ctx, storage.Write{Table: c.k.table, Key: old.Key, Value: e.Raw, At: old.Rev}, hub, oldHub)
+	rev, err := c.commit(ctx, storage.Write{Table: c.k.table, Key: old.Key, Value: e.Raw, At: old.Rev, Made: e.made}, hub, oldHub)
 	if err != nil {
 		return nil, false, err
 	}
-	e.Rev, e.Created = rev, old.Created
-	return e, false, nil
+	return e.stored(rev, old.Created), false, nil
 }
 
 func (c *call) checkPreconditions(p *metav1.Preconditions, name string, e *storage.Entry) error {

@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation/path"
@@ -109,7 +108,7 @@ func (s *Server) authorized(ctx context.Context, r *apimachinery.Request) (*apim
 	if err != nil {
 		return nil, err
 	}
-	c := &call{s: s, r: r, v: v, k: v.kind, form: form, now: metav1.NewTime(s.now().UTC().Truncate(time.Second))}
+	c := &call{s: s, r: r, v: v, k: v.kind, form: form, now: metav1.Unix(s.now().Unix(), 0)}
 	if err := c.route(); err != nil {
 		return nil, err
 	}
@@ -134,7 +133,7 @@ type call struct {
 	k        *kind
 	sub      *apimachinery.Subresource // nil: the object itself
 	form     wire.Form
-	now      metav1.Time // whole seconds, as objects have it
+	now      metav1.Time // as decoded objects have it: whole seconds, local
 	options  writeOptions
 	warnings []string
 	parent   apimachinery.Object // of admission for subresources of another kind

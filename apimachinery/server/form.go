@@ -3,6 +3,9 @@ package server
 import (
 	"fmt"
 	"strconv"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/storage"
@@ -36,10 +39,11 @@ func (f form) appendTo(dst []byte, rev int64) []byte {
 func (f form) size() int { return len(f.raw) + 48 }
 
 type (
-	jsonForm struct{ v *view }
-	hubForm  struct{ k *kind }
-	viewForm struct{ v *view }
-	metaForm struct{ list bool }
+	jsonForm    struct{ v *view }
+	hubForm     struct{ k *kind }
+	viewForm    struct{ v *view }
+	metaForm    struct{ list bool }
+	partialForm struct{}
 )
 
 // form returns the entry's JSON in the view: the stored bytes where that is what is stored, else a form of them
@@ -110,6 +114,9 @@ func (k *kind) hub(e *storage.Entry) (apimachinery.Object, error) {
 
 // object returns the entry as an object of the view's Go type, with its resourceVersion, made once. Read only.
 func (v *view) object(e *storage.Entry) (apimachinery.Object, error) {
+	if v.found.Hub() && e.Head.Encoding == v.encoding {
+		return v.kind.hub(e)
+	}
 	o, err := e.Form(viewForm{v}, func() (any, error) {
 		hub, err := v.kind.hub(e)
 		if err != nil || v.found.Hub() && hub.GetObjectKind().GroupVersionKind() == v.gvk {
@@ -121,6 +128,41 @@ func (v *view) object(e *storage.Entry) (apimachinery.Object, error) {
 		return nil, err
 	}
 	return o.(apimachinery.Object), nil
+}
+
+// partial returns the entry's metadata as an object, made once: of the hub object where others in the process have
+// a use for that, else read from the bytes alone. Read only.
+func (k *kind) partial(e *storage.Entry) (*metav1.PartialObjectMetadata, error) {
+	o, err := e.Form(partialForm{}, func() (any, error) {
+		o := &metav1.PartialObjectMetadata{}
+		if err := k.metadata(e, &o.ObjectMeta); err != nil {
+			return nil, fmt.Errorf("decode metadata: %w", err)
+		}
+		o.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata"))
+		o.ResourceVersion = strconv.FormatInt(e.Rev, 10)
+		return o, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o.(*metav1.PartialObjectMetadata), nil
+}
+
+func (k *kind) metadata(e *storage.Entry, into *metav1.ObjectMeta) error {
+	if !k.viewed.Load() {
+		return apimachinery.DecodeMetadata(e.Raw, into)
+	}
+	hub, err := k.hub(e)
+	if err != nil {
+		return err
+	}
+	if a, ok := hub.(metav1.ObjectMetaAccessor); ok {
+		if meta, ok := a.GetObjectMeta().(*metav1.ObjectMeta); ok {
+			*into = *meta
+			return nil
+		}
+	}
+	return apimachinery.DecodeMetadata(e.Raw, into)
 }
 
 func (k *kind) decodeHub(raw []byte, encoding uint32) (apimachinery.Object, error) {
@@ -184,8 +226,38 @@ func (v *view) encode(hub apimachinery.Object) ([]byte, error) {
 	return apimachinery.Encode(o)
 }
 
+// sealed is a new state of an object on its way into the store.
+type sealed struct {
+	*storage.Entry // as storage will make it, less its revision
+	made           *storage.Made
+	hub            *written
+}
+
+// written is a hub object that its writer has done with. It becomes the shared form of its entry, so that what was
+// just encoded need not be decoded.
+type written struct {
+	k    *kind
+	once sync.Once
+	hub  apimachinery.Object
+}
+
+// form gives the object the revision that it was stored at, once. It is shared from then on.
+func (w *written) form(rev int64) (key, form any) {
+	w.once.Do(func() { w.hub.SetResourceVersion(strconv.FormatInt(rev, 10)) })
+	return hubForm{w.k}, w.hub
+}
+
+// stored completes the entry once it is in the store. The caller's hub object is shared from then on.
+func (e *sealed) stored(rev, created int64) *storage.Entry {
+	e.Rev, e.Created = rev, created
+	if e.hub != nil && rev > 0 {
+		e.Keep(e.hub.form(rev))
+	}
+	return e.Entry
+}
+
 // seal encodes a hub object, which it changes, as it is stored, and makes of it the entry that storage will make.
-func (k *kind) seal(key string, hub apimachinery.Object) (*storage.Entry, error) {
+func (k *kind) seal(key string, hub apimachinery.Object) (*sealed, error) {
 	managed := hub.GetManagedFields()
 	hub.SetManagedFields(nil)
 	raw, err := k.storage().encode(hub)
@@ -197,21 +269,35 @@ func (k *kind) seal(key string, hub apimachinery.Object) (*storage.Entry, error)
 	if err != nil {
 		return nil, err
 	}
-	e := &storage.Entry{Key: key, Raw: raw}
-	if e.Head, err = k.headOf(sc); err != nil || len(managed) == 0 {
-		return e, err
-	}
-	e.Raw = make([]byte, 0, len(raw)+managedSize(managed))
-	e.Raw = append(e.Raw, raw[:sc.metaEnd]...)
-	if sc.metaEnd > sc.metaFrom+1 {
-		e.Raw = append(e.Raw, ',')
-	}
-	e.Raw = append(e.Raw, `"managedFields":`...)
-	if e.Raw, err = appendManaged(e.Raw, managed); err != nil {
+	e := &storage.Entry{Key: key}
+	if e.Head, err = k.headOf(sc); err != nil {
 		return nil, err
 	}
-	e.Raw = append(e.Raw, raw[sc.metaEnd:]...)
-	return e, nil
+	if e.Raw, err = insertManaged(raw, sc, managed); err != nil {
+		return nil, err
+	}
+	out := &sealed{Entry: e, made: &storage.Made{Head: e.Head}}
+	if k.storage().found.Hub() {
+		out.hub = &written{k: k, hub: hub}
+		if k.viewed.Load() {
+			out.made.Form = out.hub.form
+		}
+	}
+	return out, nil
+}
+
+func insertManaged(raw []byte, sc *scanned, managed []metav1.ManagedFieldsEntry) ([]byte, error) {
+	if len(managed) == 0 {
+		return raw, nil
+	}
+	out := make([]byte, 0, len(raw)+managedSize(managed))
+	out = append(out, raw[:sc.metaEnd]...)
+	if sc.metaEnd > sc.metaFrom+1 {
+		out = append(out, ',')
+	}
+	out = append(out, `"managedFields":`...)
+	out, err := appendManaged(out, managed)
+	return append(out, raw[sc.metaEnd:]...), err
 }
 
 // wrote notes a revision of the table that this server made.

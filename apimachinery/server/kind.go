@@ -29,6 +29,8 @@ type kind struct {
 	// written is the newest revision that this server has written to the table: what is changed next is read no
 	// older than that, so that one's own writes are no conflicts.
 	written atomic.Int64
+	// viewed says that somebody in this process looks at the shared objects of the table.
+	viewed atomic.Bool
 }
 
 // indexed is one declared field as the table's index has it.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -62,11 +63,23 @@ func (c *call) answer(code int, e *storage.Entry) (*apimachinery.Response, error
 		body, err := c.table([]*storage.Entry{e}, e.Rev, listMeta{})
 		return c.body(code, body, err)
 	}
+	if o, ok := c.shared(e); ok {
+		return &apimachinery.Response{Code: code, ContentType: apimachinery.JSON, Object: o}, nil
+	}
 	f, err := c.shape(e)
 	if err != nil {
 		return nil, err
 	}
 	return c.body(code, append(f.appendTo(make([]byte, 0, f.size()), e.Rev), '\n'), nil)
+}
+
+// shared is the entry's decoded object, where the request may have that and it is what it asks for.
+func (c *call) shared(e *storage.Entry) (apimachinery.Object, bool) {
+	if c.r.Shares == nil || c.r.HTTP != nil || c.form.As.Kind != "" || c.form.Media != apimachinery.JSON || e.Rev == 0 {
+		return nil, false
+	}
+	o, err := c.v.object(e)
+	return o, err == nil && reflect.TypeOf(o) == c.r.Shares
 }
 
 // shape is the entry in the form asked for, other than a table.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -114,7 +115,24 @@ func (s *Server) Object(gvr schema.GroupVersionResource, e *storage.Entry) (apim
 	if err != nil {
 		return nil, err
 	}
+	if !v.kind.viewed.Load() {
+		v.kind.viewed.Store(true)
+	}
 	return v.object(e)
+}
+
+// Metadata returns the metadata of an entry of the table of a resource, with its resourceVersion. It is made once
+// and shared: it must not be changed.
+func (s *Server) Metadata(name schema.GroupResource, e *storage.Entry) (*metav1.PartialObjectMetadata, error) {
+	res, ok := s.c.Registry.Resource(name)
+	if !ok {
+		return nil, fmt.Errorf("there is no resource %s", name)
+	}
+	k, err := s.kind(res)
+	if err != nil {
+		return nil, err
+	}
+	return k.partial(e)
 }
 
 // view finds what serves gvr; nil without an error if nothing does.

@@ -305,17 +305,16 @@ func (c *call) store(ctx context.Context, hub apimachinery.Object, old *storage.
 	if !ends && bytes.Equal(e.Raw, old.Raw) {
 		return old, nil
 	}
-	w := storage.Write{Table: c.k.table, Key: old.Key, Value: e.Raw, At: old.Rev}
+	w := storage.Write{Table: c.k.table, Key: old.Key, Value: e.Raw, At: old.Rev, Made: e.made}
 	guarded := hub
 	if ends {
-		w.Value, guarded = nil, nil
+		w.Value, w.Made, guarded = nil, nil, nil
 	}
 	rev, err := c.commit(ctx, w, guarded, oldHub)
 	if err != nil {
 		return nil, err
 	}
-	e.Rev, e.Created = rev, old.Created
-	return e, nil
+	return e.stored(rev, old.Created), nil
 }
 
 // endsWith says whether an update lets an object go that was only waiting for its finalizers.

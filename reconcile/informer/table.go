@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/storage"
@@ -18,7 +15,7 @@ import (
 type Table[T apimachinery.Object] struct {
 	Table *storage.Table
 	// Object returns an entry's shared object, with apiVersion, kind and resourceVersion; it memoises it in the
-	// entry (storage.Entry.Form). For metadata alone there is [PartialOf].
+	// entry (storage.Entry.Form).
 	Object func(*storage.Entry) (T, error)
 	// Filter selects. Its Bookmarks is ignored.
 	Filter storage.Filter
@@ -37,26 +34,6 @@ func View[T apimachinery.Object](t Table[T]) (*Informer[T], error) {
 	i := assemble(s, t.Log)
 	s.Log = i.log.With("table", t.Table.Prefix())
 	return i, nil
-}
-
-// partialForm is the key of [PartialOf]'s memo.
-type partialForm struct{}
-
-// PartialOf is the metadata of an entry's object, made once. It is shared: nobody may change it.
-func PartialOf(e *storage.Entry) (*metav1.PartialObjectMetadata, error) {
-	o, err := e.Form(partialForm{}, func() (any, error) {
-		o := &metav1.PartialObjectMetadata{}
-		if err := apimachinery.DecodeMetadata(e.Raw, &o.ObjectMeta); err != nil {
-			return nil, fmt.Errorf("decode metadata: %w", err)
-		}
-		o.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata"))
-		o.ResourceVersion = strconv.FormatInt(e.Rev, 10)
-		return o, nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return o.(*metav1.PartialObjectMetadata), nil
 }
 
 // local is a source that follows a table.

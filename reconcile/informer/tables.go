@@ -18,6 +18,8 @@ type Tables interface {
 	Table(name schema.GroupResource) (*storage.Table, bool)
 	// Object returns an entry's shared object as a version has it.
 	Object(gvr schema.GroupVersionResource, e *storage.Entry) (apimachinery.Object, error)
+	// Metadata returns the shared metadata of an entry's object.
+	Metadata(name schema.GroupResource, e *storage.Entry) (*metav1.PartialObjectMetadata, error)
 }
 
 // Of returns an informer over t's table of what r is the door to: all objects, or their metadata where r is
@@ -30,23 +32,16 @@ func Of[T apimachinery.Object](t Tables, r client.Resource[T], log *slog.Logger)
 	if !ok {
 		return nil, fmt.Errorf("make an informer: the server has no table of %s", r.Name())
 	}
-	object := func(e *storage.Entry) (T, error) {
-		o, err := t.Object(r.GroupVersionResource(), e)
-		if err != nil {
-			var zero T
-			return zero, err
-		}
-		return as[T](o)
-	}
+	read := func(e *storage.Entry) (any, error) { return t.Object(r.GroupVersionResource(), e) }
 	if _, partial := any(r.New()).(*metav1.PartialObjectMetadata); partial {
-		object = func(e *storage.Entry) (T, error) {
-			o, err := PartialOf(e)
-			if err != nil {
-				var zero T
-				return zero, err
-			}
-			return as[T](o)
+		read = func(e *storage.Entry) (any, error) { return t.Metadata(r.Name(), e) }
+	}
+	object := func(e *storage.Entry) (o T, err error) {
+		got, err := read(e)
+		if err != nil {
+			return o, err
 		}
+		return as[T](got)
 	}
 	return View(Table[T]{Table: table, Object: object, Log: log})
 }
