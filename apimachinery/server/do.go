@@ -48,12 +48,22 @@ func (s *Server) serve(ctx context.Context, r *apimachinery.Request, ev *AuditEv
 		return nil, err
 	}
 	resp, err = s.authorized(ctx, r)
-	if err != nil || resp.Stream == nil || r.Verb == apimachinery.VerbWatch {
+	if err != nil || resp.Stream == nil || s.lasts(r) {
 		release()
 	} else {
 		resp.Stream = &releasing{resp.Stream, release}
 	}
 	return resp, err
+}
+
+// lasts tells of requests whose answer may go on for as long as the client likes: they take a place only until it
+// begins.
+func (s *Server) lasts(r *apimachinery.Request) bool {
+	if r.Verb == apimachinery.VerbWatch {
+		return true
+	}
+	v, err := s.view(r.Resource)
+	return err == nil && v != nil && v.kind.res.Subs[r.Sub].Connect != ""
 }
 
 func (s *Server) panicked(p any, r *apimachinery.Request) error {

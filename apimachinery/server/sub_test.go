@@ -80,6 +80,29 @@ func TestConnector(t *testing.T) {
 	})
 }
 
+// TestConnectorTakesNoPlace: a log that is followed goes on without a place among the requests.
+func TestConnectorTakesNoPlace(t *testing.T) {
+	w := start(t, func(c *server.Config) {
+		c.Limits.Reads = 1
+		c.Connectors = map[string]server.Connector{"databases/log": server.ConnectorFunc(
+			func(ctx context.Context, r *apimachinery.Request, _ apimachinery.Object) (*apimachinery.Response, error) {
+				from, to := io.Pipe()
+				context.AfterFunc(ctx, func() { to.Close() })
+				return &apimachinery.Response{ContentType: "text/plain", Stream: from}, nil
+			})}
+	})
+	d := w.s.As(tester)
+	must[database](t, d, create(databases, newDatabase("a")))
+	for range 3 {
+		r := get(databases, "a")
+		r.Sub = "log"
+		resp, err := d.Do(t.Context(), r)
+		require.NoError(t, err)
+		defer resp.Stream.Close()
+	}
+	must[database](t, d, get(databases, "a"))
+}
+
 func TestPlacementGuardsItsHost(t *testing.T) {
 	bothDoors(t, nil, func(t *testing.T, d apimachinery.Doer, w *world) {
 		for i := range 3 {
