@@ -129,6 +129,16 @@ func (p *ControlPlane) Kubeconfig(user string, groups ...string) ([]byte, error)
 	return p.ca.Kubeconfig(p.URL(), user, groups...)
 }
 
+// WriteKubeconfig writes the kubeconfig of a user of some groups to a file that its owner alone may read, whole or
+// not at all. It replaces what was there.
+func (p *ControlPlane) WriteKubeconfig(file, user string, groups ...string) error {
+	k, err := p.Kubeconfig(user, groups...)
+	if err != nil {
+		return err
+	}
+	return pki.WriteFile(file, k, 0o600)
+}
+
 // As returns the door for code in this process that acts as a user.
 func (p *ControlPlane) As(u apimachinery.User) apimachinery.Doer { return p.server.As(u) }
 
@@ -142,6 +152,19 @@ func (p *ControlPlane) Registry() *apimachinery.Registry { return p.registry }
 
 // Done is closed when the control plane has stopped, or a part of it has failed: Stop then says how.
 func (p *ControlPlane) Done() <-chan struct{} { return p.layers.ended }
+
+// Context returns a context that ends with parent, or when the control plane does: for what works on it.
+func (p *ControlPlane) Context(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	go func() {
+		select {
+		case <-p.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
 
 // Stop ends everything that Start began, and returns when it has ended: with nil, or with what went wrong
 // while it ran or while it stopped. Further calls return the same.

@@ -49,6 +49,15 @@ func Own(owner apimachinery.Object, child metav1.Object) error {
 	return nil
 }
 
+// Apply makes child what it should be, with owner as its controller, by server-side apply under the manager's name,
+// and returns it as it is now. What others wanted of these fields gives way. Where nothing differs nothing is written.
+func Apply[T apimachinery.Object](ctx context.Context, c *client.Client, owner apimachinery.Object, child T, manager string) (T, error) {
+	if err := Own(owner, child); err != nil {
+		return child, err
+	}
+	return client.For[T](c).Apply(ctx, child, manager, client.Force())
+}
+
 // Finalize keeps a finalizer on an object while it lives, and calls cleanup before it goes. going says that the
 // object is being deleted: there is nothing more to do for it. cleanup may be called more than once, and must find
 // its work done in part or whole; while it returns an error, the object stays.

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/bedplate/bedplate"
-	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/runtime"
 	"github.com/bedplate/bedplate/runtime/node"
 )
@@ -69,11 +68,7 @@ func run(ctx context.Context, o options) (err error) {
 	if o.kubeconfig == "" {
 		o.kubeconfig = filepath.Join(o.dir, "admin.kubeconfig")
 	}
-	admin, err := plane.Kubeconfig("admin", "system:masters")
-	if err != nil {
-		return err
-	}
-	if err := pki.WriteFile(o.kubeconfig, admin, 0o600); err != nil {
+	if err := plane.WriteKubeconfig(o.kubeconfig, "admin", "system:masters"); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -76,10 +76,10 @@ func sync(ctx context.Context, c *client.Client, db *Database) error {
 		return nil
 	}
 	config, deployment := children(db)
-	if _, err := apply(ctx, c, db, config); err != nil {
+	if _, err := reconcile.Apply(ctx, c, db, config, "database-operator"); err != nil {
 		return err
 	}
-	deployment, err := apply(ctx, c, db, deployment)
+	deployment, err := reconcile.Apply(ctx, c, db, deployment, "database-operator")
 	if err != nil {
 		return err
 	}
@@ -90,14 +90,6 @@ func sync(ctx context.Context, c *client.Client, db *Database) error {
 	db.Status = now
 	_, err = client.For[*Database](c).UpdateStatus(ctx, db)
 	return err
-}
-
-// apply makes child what it should be and db its owner; where it is so already, the server does nothing.
-func apply[T apimachinery.Object](ctx context.Context, c *client.Client, db *Database, child T) (T, error) {
-	if err := reconcile.Own(db, child); err != nil {
-		return child, err
-	}
-	return client.For[T](c).Apply(ctx, child, "database-operator", client.Force())
 }
 
 // children are what a Database is made of.

@@ -22,7 +22,6 @@ import (
 
 	"github.com/bedplate/bedplate"
 	"github.com/bedplate/bedplate/apimachinery"
-	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/client/kubeconfig"
 	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
@@ -62,39 +61,24 @@ func alone(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, plane.Stop()) }()
-	admin, err := plane.Kubeconfig("admin", "system:masters")
-	if err != nil {
-		return err
-	}
 	const file = "operator.kubeconfig"
-	if err := os.WriteFile(file, admin, 0o600); err != nil {
+	if err := plane.WriteKubeconfig(file, "admin", "system:masters"); err != nil {
 		return err
 	}
 	defer os.Remove(file)
 	fmt.Fprintf(out, usage, file)
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := plane.Context(ctx)
 	defer cancel()
-	go func() {
-		defer cancel() // a control plane that failed ends the operator, and Stop says why
-		select {
-		case <-plane.Done():
-		case <-ctx.Done():
-		}
-	}()
 	return operate(ctx, plane.Client())
 }
 
 // joined works on the cluster of a kubeconfig file.
 func joined(ctx context.Context, out io.Writer, file string) error {
-	conn, _, err := kubeconfig.Load(file, "")
+	c, conn, err := kubeconfig.Client(file, slices.Concat(core.Resources(), apps.Resources(), []apimachinery.Resource{Databases()})...)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	kinds, err := apimachinery.NewRegistry(slices.Concat(core.Resources(), apps.Resources(), []apimachinery.Resource{Databases()})...)
-	if err != nil {
-		return err
-	}
 	fmt.Fprintln(out, "At work. Try kubectl apply -f examples/operator/database.yaml; Ctrl-C ends it.")
-	return operate(ctx, client.New(conn, kinds))
+	return operate(ctx, c)
 }

@@ -25,7 +25,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bedplate/bedplate"
-	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/client/kubeconfig"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
@@ -72,25 +71,14 @@ func alone(ctx context.Context, out io.Writer) (err error) {
 			return err
 		}
 	}
-	admin, err := plane.Kubeconfig("admin", "system:masters")
-	if err != nil {
-		return err
-	}
 	const file = "scheduler.kubeconfig"
-	if err := os.WriteFile(file, admin, 0o600); err != nil {
+	if err := plane.WriteKubeconfig(file, "admin", "system:masters"); err != nil {
 		return err
 	}
 	defer os.Remove(file)
 	fmt.Fprintf(out, usage, file)
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := plane.Context(ctx)
 	defer cancel()
-	go func() {
-		defer cancel() // a control plane that failed ends the scheduler, and Stop says why
-		select {
-		case <-plane.Done():
-		case <-ctx.Done():
-		}
-	}()
 	return schedule(ctx, plane.Client())
 }
 
@@ -104,17 +92,13 @@ func node(name string) *corev1.Node {
 
 // joined schedules on the cluster of a kubeconfig file.
 func joined(ctx context.Context, out io.Writer, file string) error {
-	conn, _, err := kubeconfig.Load(file, "")
+	c, conn, err := kubeconfig.Client(file, core.Resources()...)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	kinds, err := apimachinery.NewRegistry(core.Resources()...)
-	if err != nil {
-		return err
-	}
 	fmt.Fprintln(out, "At work. Ctrl-C ends it.")
-	return schedule(ctx, client.New(conn, kinds))
+	return schedule(ctx, c)
 }
 
 // schedule schedules until ctx ends.

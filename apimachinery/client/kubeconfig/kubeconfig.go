@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
 )
 
@@ -30,6 +31,20 @@ func Load(path, contextName string) (conn *client.Conn, namespace string, err er
 	}
 	conn, err = New(cfg)
 	return conn, namespace, err
+}
+
+// Client connects like [Load], under the current context, for the kinds that the caller speaks of. Close the
+// connection when the client is no longer in use.
+func Client(path string, kinds ...apimachinery.Resource) (*client.Client, *client.Conn, error) {
+	registry, err := apimachinery.NewRegistry(kinds...)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, _, err := Load(path, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	return client.New(conn, registry), conn, nil
 }
 
 // Parse connects by the content of a kubeconfig file, under its current context.
