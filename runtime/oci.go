@@ -211,7 +211,10 @@ func namespaces(sb sandboxView, unified bool) []specs.LinuxNamespace {
 	if !sb.Spec.HostPID {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace})
 	}
-	if !sb.Spec.HostNetwork {
+	switch {
+	case sb.Spec.HostNetworkPath != "":
+		ns = append(ns, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: sb.Spec.HostNetworkPath})
+	case !sb.Spec.HostNetwork:
 		pinned(specs.NetworkNamespace, nspin.Net)
 		pinned(specs.UTSNamespace, nspin.UTS)
 	}

@@ -75,6 +75,21 @@ func TestSandboxOnHost(t *testing.T) {
 	require.True(t, err != nil || state == 'Z', "state %c", state)
 }
 
+// TestSandboxOnAnotherHost: HostNetworkPath is what HostNetwork means.
+func TestSandboxOnAnotherHost(t *testing.T) {
+	r := inProcess(t)
+	there, err := r.CreateSandbox(t.Context(), SandboxSpec{ID: "there"})
+	require.NoError(t, err)
+	st, err := r.CreateSandbox(t.Context(), SandboxSpec{ID: "pod", HostNetwork: true, HostNetworkPath: there.NetnsPath})
+	require.NoError(t, err)
+	require.Empty(t, st.NetnsPath)
+	const look = "readlink /proc/self/ns/net"
+	want, _ := output(t, r, sh("a", "there", look))
+	got, _ := output(t, r, sh("b", "pod", look))
+	require.Equal(t, want, got)
+	require.Contains(t, got, "net:[")
+}
+
 func TestSandboxRefusals(t *testing.T) {
 	r := inProcess(t)
 	for name, c := range map[string]struct {
@@ -95,6 +110,8 @@ func TestSandboxRefusals(t *testing.T) {
 		"machine's, slashed":  {SandboxSpec{ID: "a", Sysctls: map[string]string{"vm/swappiness": "1"}}, ErrInvalid},
 		"escaping sysctl":     {SandboxSpec{ID: "a", Sysctls: map[string]string{"net.ipv4.//../../kernel/core_pattern": "1"}}, ErrInvalid},
 		"dotted escape":       {SandboxSpec{ID: "a", Sysctls: map[string]string{"net/../kernel/core_pattern": "1"}}, ErrInvalid},
+		"path without host":   {SandboxSpec{ID: "a", HostNetworkPath: "/run/netns/b"}, ErrInvalid},
+		"relative host":       {SandboxSpec{ID: "a", HostNetwork: true, HostNetworkPath: "b"}, ErrInvalid},
 		"host network sysctl": {SandboxSpec{ID: "a", HostNetwork: true, Sysctls: map[string]string{"net.ipv4.ip_forward": "1"}}, ErrInvalid},
 		"host IPC sysctl":     {SandboxSpec{ID: "a", HostIPC: true, Sysctls: map[string]string{"kernel/shmmax": "1"}}, ErrInvalid},
 		"shares":              {SandboxSpec{ID: "a", Resources: Resources{CPUShares: 1}}, ErrInvalid},

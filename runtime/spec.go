@@ -19,6 +19,9 @@ type SandboxSpec struct {
 	Hostname string
 	// HostNetwork shares the host's network and UTS namespaces.
 	HostNetwork bool
+	// HostNetworkPath is the network namespace that HostNetwork means, by its absolute path. Empty: that of this
+	// process.
+	HostNetworkPath string
 	// HostIPC shares the host's IPC namespace and its /dev/shm.
 	HostIPC bool
 	// HostPID lets containers see the host's processes.

@@ -47,6 +47,8 @@ func (s *SandboxSpec) checkHostname() error {
 	switch {
 	case s.HostNetwork && s.Hostname != "":
 		return invalid("Hostname %q with HostNetwork, which keeps the host's", s.Hostname)
+	case s.HostNetworkPath != "" && (!s.HostNetwork || !filepath.IsAbs(s.HostNetworkPath)):
+		return invalid("HostNetworkPath %q must be an absolute path, and goes with HostNetwork", s.HostNetworkPath)
 	case len(s.Hostname) > most || strings.ContainsAny(s.Hostname, "\x00\n/"):
 		return invalid("Hostname %q", s.Hostname)
 	case s.ShmSize < 0:

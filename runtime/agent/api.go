@@ -28,7 +28,7 @@ func (a *Agent) api() (func(context.Context) error, error) {
 	if listen == "" {
 		listen = net.JoinHostPort(a.c.Addresses[0].String(), "0")
 	}
-	l, err := net.Listen("tcp", listen)
+	l, err := a.listenHost(listen)
 	if err != nil {
 		return nil, fmt.Errorf("serve the node's API: %w: choose another address", err)
 	}

@@ -64,8 +64,7 @@ func (w *worker) dial(pod *corev1.Pod) func(ctx context.Context, network, addres
 			return nil, err
 		}
 		if host != noHost {
-			var d net.Dialer
-			return d.DialContext(ctx, network, address)
+			return w.a.dialHost(ctx, network, address)
 		}
 		s, err := w.a.c.Runtime.Sandbox(sandboxID(uid))
 		if err != nil {

@@ -53,6 +53,9 @@ type Config struct {
 	Dir string
 	// Network attaches pods that don't share the host's; nil: they have a loopback interface alone.
 	Network Network
+	// HostNetwork is the network namespace that is the host's, by its path: pods on the host's network, probes and
+	// the node's API are there. Empty: this process's own. A second node on one machine has one.
+	HostNetwork string
 	// Volumes make volumes; nil: pods with volumes are refused.
 	Volumes Volumes
 	// Addresses are the node's own, the first its InternalIP. Empty: the first global address of the machine,
@@ -88,6 +91,10 @@ func (c *Config) validate() error {
 		return errors.New("Client, Runtime and Images must be set")
 	case len(validation.IsDNS1123Subdomain(c.NodeName)) > 0:
 		return fmt.Errorf("node name %q: %s", c.NodeName, validation.IsDNS1123Subdomain(c.NodeName)[0])
+	case c.HostNetwork != "" && !filepath.IsAbs(c.HostNetwork):
+		return fmt.Errorf("HostNetwork %q is no absolute path", c.HostNetwork)
+	case c.HostNetwork != "" && len(c.Addresses) == 0:
+		return errors.New("HostNetwork without Addresses: name those that the node has there")
 	case !filepath.IsAbs(c.Dir):
 		return fmt.Errorf("folder %q is not absolute", c.Dir)
 	case c.Heartbeat < 0, c.Report < 0, c.Refresh < 0, c.Starts < 0:

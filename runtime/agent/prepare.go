@@ -142,7 +142,7 @@ func (a *Agent) makeSandbox(ctx context.Context, pod *corev1.Pod) ([]netip.Addr,
 		err = runtime.ErrNotFound
 	}
 	if errors.Is(err, runtime.ErrNotFound) {
-		s, err = a.c.Runtime.CreateSandbox(ctx, sandboxSpec(pod))
+		s, err = a.c.Runtime.CreateSandbox(ctx, a.sandboxSpec(pod))
 	}
 	crash.At("agent.sandbox")
 	if err != nil || pod.Spec.HostNetwork || a.c.Network == nil {
@@ -156,13 +156,15 @@ func (a *Agent) makeSandbox(ctx context.Context, pod *corev1.Pod) ([]netip.Addr,
 	return addrs, nil
 }
 
-func sandboxSpec(p *corev1.Pod) runtime.SandboxSpec {
+func (a *Agent) sandboxSpec(p *corev1.Pod) runtime.SandboxSpec {
 	s := runtime.SandboxSpec{
 		ID: sandboxID(string(p.UID)), HostNetwork: p.Spec.HostNetwork, HostIPC: p.Spec.HostIPC, HostPID: p.Spec.HostPID,
 		SharedPID: p.Spec.ShareProcessNamespace != nil && *p.Spec.ShareProcessNamespace,
 		Resources: podResources(&p.Spec), Labels: podLabels(p), CgroupPath: "pod" + string(p.UID),
 	}
-	if !p.Spec.HostNetwork {
+	if p.Spec.HostNetwork {
+		s.HostNetworkPath = a.c.HostNetwork
+	} else {
 		s.Hostname = hostname(p)
 	}
 	if p.Spec.SecurityContext != nil && len(p.Spec.SecurityContext.Sysctls) > 0 {
