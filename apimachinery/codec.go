@@ -1,8 +1,6 @@
 package apimachinery
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,16 +14,25 @@ const (
 	YAML = "application/yaml"
 )
 
-// Encode returns o as one line of JSON, as the field tags have it. o must have its apiVersion and kind set if
-// they are to appear.
+// Encode returns o as one line of JSON, as the field tags have it: byte for byte what encoding/json writes with
+// SetEscapeHTML(false), and its errors. o must have its apiVersion and kind set if they are to appear. It is safe
+// for concurrent use, of one object too, as long as nobody changes that.
 func Encode(o any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(o); err != nil {
+	out, err := encoders.encode(o)
+	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", o, err)
 	}
-	return bytes.TrimRight(b.Bytes(), "\n"), nil
+	return out, nil
+}
+
+// AppendEncode appends to dst what [Encode] returns, for callers that use a buffer again. After an error it
+// returns dst as it was.
+func AppendEncode(dst []byte, o any) ([]byte, error) {
+	out, err := encoders.append(dst, o)
+	if err != nil {
+		return dst, fmt.Errorf("encode %T: %w", o, err)
+	}
+	return out, nil
 }
 
 // Decode reads JSON into a pointer as Kubernetes does: names are case-sensitive, integers stay integers. Unknown

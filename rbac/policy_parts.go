@@ -21,7 +21,7 @@ func partRoles() []*rbacv1.ClusterRole {
 	return []*rbacv1.ClusterRole{
 		clusterRole("system:auth-delegator", delegate()...),
 		clusterRole("system:kubelet-api-admin", on("proxy", "core", "nodes"), on("*", "core", "nodes/proxy nodes/metrics nodes/stats nodes/log nodes/spec nodes/checkpoint nodes/configz nodes/healthz nodes/pods"), on(read, "core", "nodes")),
-		clusterRole("system:kube-dns", on(informed, "core", "endpoints services"), on(informed, "discovery.k8s.io", "endpointslices")),
+		clusterRole("system:kube-dns", on(informed, "core", "endpoints services pods namespaces"), on(informed, "discovery.k8s.io", "endpointslices")),
 		clusterRole("system:node-proxier",
 			on(informed, "core", "services endpoints"), on(read, "core", "nodes"), events(),
 			on(informed, "discovery.k8s.io", "endpointslices"), on(informed, "networking.k8s.io", "servicecidrs")),
@@ -94,15 +94,22 @@ func partBindings() []*rbacv1.ClusterRoleBinding {
 		bindTo("system:kube-scheduler", "system:kube-scheduler", user(SchedulerUser)),
 		bindTo("system:volume-scheduler", "system:volume-scheduler", user(SchedulerUser)),
 		bindTo("system:kube-controller-manager", "system:kube-controller-manager", user(ControllerManagerUser)),
-		bindTo("system:kube-dns", "system:kube-dns", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: metav1.NamespaceSystem, Name: "kube-dns"}),
+		// What serves a node's services answers for their names, too.
+		bindTo("system:kube-dns", "system:kube-dns", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: metav1.NamespaceSystem, Name: "kube-dns"}, user(ProxyUser)),
 		bindTo("system:service-account-issuer-discovery", "system:service-account-issuer-discovery", groupSubject("system:serviceaccounts")),
 	}
 }
 
 // namespacedPolicy is what stands in kube-system alone.
 func namespacedPolicy() []apimachinery.Object {
-	const reader = "extension-apiserver-authentication-reader"
+	const reader, names = "extension-apiserver-authentication-reader", "bedplate:node-dns"
 	return []apimachinery.Object{
+		// Each node adds itself to the service of the cluster's DNS.
+		&rbacv1.Role{ObjectMeta: meta(metav1.NamespaceSystem, names), Rules: []rbacv1.PolicyRule{on("create get patch update", "discovery.k8s.io", "endpointslices")}},
+		&rbacv1.RoleBinding{
+			ObjectMeta: meta(metav1.NamespaceSystem, names), Subjects: []rbacv1.Subject{groupSubject(NodesGroup)},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: names},
+		},
 		&rbacv1.Role{ObjectMeta: meta(metav1.NamespaceSystem, reader), Rules: []rbacv1.PolicyRule{on(read, "core", "configmaps", "extension-apiserver-authentication")}},
 		&rbacv1.RoleBinding{
 			ObjectMeta: meta(metav1.NamespaceSystem, "system::"+reader),

@@ -60,6 +60,9 @@ var house = []room{
 	{"runtime/image", []string{"runtime/image"}, slices.Concat(machine, []string{"github.com/google/go-containerregistry", "github.com/opencontainers/", "github.com/klauspost/compress", "github.com/cyphar/filepath-securejoin", "golang.org/x/sync", "github.com/stretchr/"})},
 	{"runtime", []string{"runtime", "-runtime/image", "-runtime/agent", "-runtime/node"}, slices.Concat(machine, []string{"github.com/opencontainers/", "github.com/vishvananda/", "github.com/moby/profiles/seccomp", "github.com/moby/sys/", "github.com/cyphar/filepath-securejoin", "github.com/sirupsen/logrus", "github.com/stretchr/", "golang.org/x/sync"})},
 
+	{"netplug/dns", []string{"reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/miekg/dns"})},
+	{"netplug/hosts", nil, slices.Concat(machine, []string{"github.com/vishvananda/", "github.com/google/nftables"})},
+
 	{"volume", []string{"volume", "reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, machine, []string{"github.com/opencontainers/runtime-spec", "github.com/cyphar/filepath-securejoin"})},
 
 	{"examples", []string{"."}, []string{""}},

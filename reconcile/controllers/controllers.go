@@ -9,6 +9,8 @@ import (
 	"github.com/bedplate/bedplate/reconcile/controllers/deployment"
 	"github.com/bedplate/bedplate/reconcile/controllers/garbagecollector"
 	"github.com/bedplate/bedplate/reconcile/controllers/namespace"
+	"github.com/bedplate/bedplate/reconcile/controllers/nodelifecycle"
+	"github.com/bedplate/bedplate/reconcile/controllers/podgc"
 	"github.com/bedplate/bedplate/reconcile/controllers/replicaset"
 	"github.com/bedplate/bedplate/reconcile/controllers/rootca"
 	"github.com/bedplate/bedplate/reconcile/controllers/serviceaccount"
@@ -24,6 +26,8 @@ const (
 	ServiceAccount   = "service-account-controller"
 	RootCA           = "root-ca-cert-publisher"
 	Token            = "tokens-controller"
+	NodeLifecycle    = "node-controller"
+	PodGC            = "pod-garbage-collector"
 )
 
 // Config says what the controllers need beside the API.
@@ -34,6 +38,8 @@ type Config struct {
 	CA []byte
 	// Issuer makes tokens for secrets. nil: secrets get none.
 	Issuer token.Issuer
+	// NodeLifecycle says when a node counts as lost, and what becomes of its pods.
+	NodeLifecycle nodelifecycle.Config
 }
 
 // Add adds them all to a manager whose client knows the kinds of core and apps.
@@ -47,7 +53,7 @@ func Add(m *reconcile.Manager, c Config) error {
 	garbagecollector.Add(as(GarbageCollector))
 	errs := []error{
 		deployment.Add(as(Deployment)), replicaset.Add(as(ReplicaSet)), namespace.Add(as(Namespace)),
-		serviceaccount.Add(as(ServiceAccount)),
+		serviceaccount.Add(as(ServiceAccount)), nodelifecycle.Add(as(NodeLifecycle), c.NodeLifecycle), podgc.Add(as(PodGC), podgc.Config{}),
 	}
 	if len(c.CA) > 0 {
 		errs = append(errs, rootca.Add(as(RootCA), c.CA))
