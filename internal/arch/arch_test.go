@@ -63,6 +63,10 @@ var house = []room{
 	{"netplug/dns", []string{"reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/miekg/dns"})},
 	{"netplug/hosts", nil, slices.Concat(machine, []string{"github.com/vishvananda/", "github.com/google/nftables"})},
 
+	{"netplug/proxy", []string{"reconcile/informer", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, machine, []string{"github.com/google/nftables", "github.com/vishvananda/", "github.com/mdlayher/netlink"})},
+	{"netplug/overlay", []string{"reconcile/informer"}, slices.Concat(k8s, machine, []string{"github.com/vishvananda/"})},
+	{"netplug", nil, slices.Concat(k8s, machine, []string{"github.com/google/nftables", "github.com/vishvananda/"})},
+
 	{"volume", []string{"volume", "reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, machine, []string{"github.com/opencontainers/runtime-spec", "github.com/cyphar/filepath-securejoin"})},
 
 	{"examples", []string{"."}, []string{""}},

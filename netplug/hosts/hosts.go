@@ -58,12 +58,13 @@ func (c *Config) validate() error {
 type Hosts struct {
 	c       Config
 	machine netns.NsHandle
+	lock    *os.File
 	h       *netlink.Handle
 	bridge  netlink.Link
 }
 
-// Open makes the bridge with the machine's address, or finds them. It refuses a range that is in use otherwise. Close
-// or Remove ends it.
+// Open makes the bridge with the machine's address, or finds them. It refuses a range that is in use otherwise, and hosts
+// that another Hosts has open. Close or Remove ends it.
 func Open(c Config) (*Hosts, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("configure hosts: %w", err)
@@ -86,6 +87,9 @@ func (h *Hosts) open() (err error) {
 	if h.machine, err = netns.GetFromPath(path); err != nil {
 		return fmt.Errorf("open network namespace %s: %w", path, err)
 	}
+	if err := h.take(); err != nil {
+		return err
+	}
 	if h.h, err = netlink.NewHandleAt(h.machine, unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink socket: %w", err)
 	}
@@ -99,6 +103,23 @@ func (h *Hosts) open() (err error) {
 		return err
 	}
 	return h.masquerade()
+}
+
+// take makes the hosts ours alone, for as long as this process has them open.
+func (h *Hosts) take() (err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(h.machine), &st); err != nil {
+		return fmt.Errorf("look at the network namespace: %w", err)
+	}
+	path := fmt.Sprintf("/run/bedplate-%s-%d.lock", h.c.Name, st.Ino)
+	if h.lock, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return err
+	}
+	err = unix.Flock(int(h.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("another process has them: end it, or use another name and range (%s is locked)", path)
+	}
+	return err
 }
 
 // free refuses a range that the machine has a use for already.
@@ -252,6 +273,9 @@ func (h *Hosts) Close() {
 	if h.machine.IsOpen() {
 		h.machine.Close()
 	}
+	if h.lock != nil {
+		h.lock.Close()
+	}
 }
 
 // Remove takes away the hosts, those of an earlier process too, and the bridge, and closes h.
@@ -271,6 +295,7 @@ func (h *Hosts) Remove() error {
 	if err := h.h.LinkDel(h.bridge); err != nil && !errors.Is(err, unix.ENODEV) {
 		errs = append(errs, fmt.Errorf("remove bridge: %w", err))
 	}
+	errs = append(errs, os.Remove(h.lock.Name()))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove hosts %s: %w", h.c.Name, err)
 	}

@@ -280,7 +280,12 @@ func TestRefusals(t *testing.T) {
 		_, err := hosts.Open(other)
 		require.ErrorContains(t, err, bad.says)
 	}
+	_, err := hosts.Open(c)
+	require.ErrorContains(t, err, "another process has them")
 	require.NoError(t, h.Remove())
+	locks, err := filepath.Glob("/run/bedplate-" + c.Name + "-*")
+	require.NoError(t, err)
+	require.Empty(t, locks)
 	require.False(t, slices.Contains(left(t, at, c.Name), c.Name))
 	var st unix.Statfs_t
 	require.Error(t, unix.Statfs(filepath.Join("/run/netns", c.Name+"-2"), &st))
