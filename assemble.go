@@ -2,8 +2,11 @@ package bedplate
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -11,10 +14,13 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
 	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
+	"github.com/bedplate/bedplate/apimachinery/kinds/discovery"
+	"github.com/bedplate/bedplate/apimachinery/kinds/networking"
 	rbackinds "github.com/bedplate/bedplate/apimachinery/kinds/rbac"
 	"github.com/bedplate/bedplate/apimachinery/server"
 	"github.com/bedplate/bedplate/apimachinery/server/nodeproxy"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
+	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
 	"github.com/bedplate/bedplate/storage"
 	"github.com/bedplate/bedplate/storage/etcd/embedded"
 	"github.com/bedplate/bedplate/storage/memory"
@@ -84,7 +90,7 @@ func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
 			p.security.issuer.Serve(&all[i])
 		}
 	}
-	all = slices.Concat(all, apps.Resources(), coordination.Resources(), rbackinds.Resources(),
+	all = slices.Concat(all, apps.Resources(), coordination.Resources(), discovery.Resources(), networking.Resources(), rbackinds.Resources(),
 		server.ReviewResources(p.security.tokens, p.security.authorizer), p.c.Resources)
 	return apimachinery.NewRegistry(all...)
 }
@@ -96,13 +102,10 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if p.registry, err = p.kinds(); err != nil {
 		return err
 	}
-	host, _, err := net.SplitHostPort(p.c.Listen)
-	if err != nil {
+	if p.services, err = serviceip.New(serviceip.Config{Ranges: p.c.Services}); err != nil {
 		return err
 	}
-	hosts := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "127.0.0.1", host}
-	slices.Sort(hosts)
-	tls, err := p.ca.ServerTLS(slices.Concat(slices.Compact(hosts), p.c.Hosts)...)
+	tls, err := p.ca.ServerTLS(p.hosts()...)
 	if err != nil {
 		return err
 	}
@@ -110,16 +113,62 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	at, err := p.listen()
+	if err != nil {
+		return err
+	}
 	p.server, err = server.New(server.Config{
-		Registry: p.registry, DB: p.db, Listen: p.c.Listen, TLS: tls, Connectors: connectors,
+		Registry: p.registry, DB: p.db, Listener: at[0], Also: at[1:], TLS: tls, Connectors: connectors, Allocator: p.services,
 		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: p.security.admission,
 		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer,
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, closeAll(at))
 	}
 	p.security.lookup.server = p.server
 	return p.layers.start(ctx, "API server", p.server.Run, p.server.Ready())
+}
+
+// hosts are the names and addresses under which clients reach the API.
+func (p *ControlPlane) hosts() []string {
+	hosts := []string{
+		"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+		"127.0.0.1", p.services.First().String(),
+	}
+	if host, _, err := net.SplitHostPort(p.c.Listen); err == nil && host != "" {
+		hosts = append(hosts, host)
+	}
+	if p.c.Advertise.IsValid() {
+		hosts = append(hosts, p.c.Advertise.String())
+	}
+	hosts = append(hosts, p.c.Hosts...)
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// listen binds where the API is served: at Listen, and at the advertised address where that does not cover it.
+func (p *ControlPlane) listen() ([]net.Listener, error) {
+	first, err := net.Listen("tcp", p.c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("serve the API: %w", err)
+	}
+	bound := first.Addr().(*net.TCPAddr).AddrPort()
+	if !p.c.Advertise.IsValid() || bound.Addr().Unmap() == p.c.Advertise || bound.Addr().IsUnspecified() {
+		return []net.Listener{first}, nil
+	}
+	second, err := net.Listen("tcp", netip.AddrPortFrom(p.c.Advertise, bound.Port()).String())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("serve the API at the advertised address: %w", err), first.Close())
+	}
+	return []net.Listener{first, second}, nil
+}
+
+func closeAll(all []net.Listener) error {
+	var errs []error
+	for _, l := range all {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // apiServerUser is the identity under which the API server speaks to nodes.
@@ -146,6 +195,9 @@ func (p *ControlPlane) startPolicy(ctx context.Context) error {
 		return err
 	}
 	if err := p.bootstrap(ctx); err != nil {
+		return err
+	}
+	if err := p.bootstrapServices(ctx); err != nil {
 		return err
 	}
 	rev, err := p.db.Revision(ctx)

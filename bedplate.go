@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/server"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
+	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
 	"github.com/bedplate/bedplate/storage"
 )
 
@@ -32,6 +34,16 @@ type Config struct {
 	// which clients reach it, for its certificate.
 	Listen string
 	Hosts  []string
+	// Advertise is the address at which pods and other machines reach the API, at Listen's port: it is served there
+	// too, and the Service default/kubernetes leads to it. Zero: nowhere but at Listen.
+	Advertise netip.Addr
+	// Services are the ranges of the services' addresses, 10.96.0.0/16 by default; Pods those of the pods, of which
+	// each node gets a /24, 10.244.0.0/16 by default. None may overlap with another, or with what machines have.
+	Services, Pods []netip.Prefix
+	// DNS is the address of the Service kube-system/kube-dns, for nodes that answer to it. Zero: there is no such Service.
+	DNS netip.Addr
+	// NodeGrace is how long a node may be silent before its pods are moved, 50 s by default.
+	NodeGrace time.Duration
 	// Resources are kinds of your own, beside the built-in ones.
 	Resources []apimachinery.Resource
 	// Admission are plugins of your own, asked after the built-in ones.
@@ -57,6 +69,7 @@ type ControlPlane struct {
 	ca       *pki.Authority
 	db       *storage.DB
 	security *security
+	services *serviceip.Allocator
 	server   *server.Server
 
 	stopOnce sync.Once
@@ -83,6 +96,9 @@ func (c *Config) validate() error {
 			return fmt.Errorf("listen address %q: %w: give host:port, as in 127.0.0.1:6443", c.Listen, err)
 		}
 	}
+	if c.Advertise.IsLoopback() || c.Advertise.IsUnspecified() {
+		return fmt.Errorf("advertised address %s: pods can't reach it: give one of this machine's other addresses", c.Advertise)
+	}
 	if c.Dir == "" {
 		return nil
 	}
@@ -95,6 +111,12 @@ func (c *Config) validate() error {
 func (c Config) withDefaults() Config {
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:0"
+	}
+	if len(c.Services) == 0 {
+		c.Services = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}
+	}
+	if len(c.Pods) == 0 {
+		c.Pods = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -10,6 +10,7 @@ import (
 	"github.com/bedplate/bedplate/rbac"
 	"github.com/bedplate/bedplate/reconcile"
 	"github.com/bedplate/bedplate/reconcile/controllers"
+	"github.com/bedplate/bedplate/reconcile/controllers/nodelifecycle"
 	"github.com/bedplate/bedplate/reconcile/informer"
 	"github.com/bedplate/bedplate/reconcile/leader"
 	"github.com/bedplate/bedplate/scheduling/pods"
@@ -36,7 +37,8 @@ func (p *ControlPlane) startControllers(ctx context.Context) error {
 		Client: func(name string) *client.Client {
 			return p.actor(rbac.ControllerUser(name), "system:serviceaccounts", "system:serviceaccounts:kube-system")
 		},
-		CA: p.CA(), Issuer: p.security.issuer,
+		CA: p.CA(), Issuer: p.security.issuer, NodeLifecycle: nodelifecycle.Config{Grace: p.c.NodeGrace},
+		PodRanges: p.c.Pods, ServiceRanges: p.c.Services,
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/rbac"
 	"github.com/bedplate/bedplate/rbac/node"
+	"github.com/bedplate/bedplate/reconcile/informer"
 )
 
 // NodeAccess is what a node in this process needs of its control plane: see runtime/node.Config.
@@ -17,6 +18,9 @@ type NodeAccess struct {
 	// TLS is the certificate of the node's own API, and Callers are who may use that.
 	TLS     *tls.Config
 	Callers []string
+	// Network reads what the node's part of the pod network needs to know, and Tables has it at hand.
+	Network *client.Client
+	Tables  informer.Tables
 }
 
 // Node returns the access of a node with this name and these addresses. A node elsewhere gets a kubeconfig instead:
@@ -35,5 +39,6 @@ func (p *ControlPlane) Node(name string, addresses ...netip.Addr) (NodeAccess, e
 		Client:  client.New(p.As(user), p.registry),
 		TLS:     &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert}, ClientCAs: p.ca.Pool()},
 		Callers: []string{apiServerUser},
+		Network: p.actor(rbac.ProxyUser), Tables: p.server,
 	}, nil
 }

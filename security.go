@@ -18,6 +18,7 @@ import (
 	"github.com/bedplate/bedplate/admission/tolerations"
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
+	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
 	"github.com/bedplate/bedplate/rbac"
 	"github.com/bedplate/bedplate/rbac/authn"
 	"github.com/bedplate/bedplate/rbac/node"
@@ -49,7 +50,7 @@ func (p *ControlPlane) newSecurity() (*security, error) {
 		return nil, err
 	}
 	s.admission = append([]apimachinery.Plugin{
-		lifecycle.New(s.lookup), serviceaccount.New(s.lookup), restriction, tolerations.New(tolerations.Config{}),
+		lifecycle.New(s.lookup), serviceaccount.New(s.lookup), restriction, tolerations.New(tolerations.Config{}), serviceip.DenyExternalIPs(),
 		rbac.NoEscalation(s.index, s.authorizer),
 	}, p.c.Admission...)
 	return s, nil

@@ -57,6 +57,10 @@ type Resource struct {
 	// ("allocations/<node>"). See [Request.Fence] and [Request.Seen]. old is nil on create, new on delete.
 	Guards func(new, old Object) []string
 
+	// Claims, where set, is how objects come by what only one of them can have: a service's addresses and node
+	// ports. A server without an allocator leaves them as they are asked for.
+	Claims *Claims
+
 	// Subs are the subresources by name.
 	Subs map[string]Subresource
 
@@ -65,6 +69,31 @@ type Resource struct {
 	// Virtual answers a create without a table: the resource stores nothing (SubjectAccessReview, say).
 	// The only verb is then create.
 	Virtual func(ctx context.Context, r *Request, o Object) (Object, error)
+}
+
+// Claims is how the objects of a resource come by what only one of them can have. What an object claims is written
+// in the transaction by which it comes to claim it, on condition that nobody has it, and goes in the transaction by
+// which the object ceases to.
+type Claims struct {
+	// Complete is called on create (old nil) and on update of the whole object, before anything is allocated: it
+	// carries over from old, which it must not change, what the object has already, and says what makes an
+	// allocation impossible. nil: nothing.
+	Complete func(new, old Object) field.ErrorList
+	// Of returns what an object claims, each claim once. It looks at the object alone.
+	Of func(o Object) []Claim
+}
+
+// Claim is something that one object at a time can have.
+type Claim struct {
+	// Resource and Name are the object that stands for the claim (an IPAddress). An empty Resource is a bare key
+	// ("nodeports/30080").
+	Resource schema.GroupResource
+	Name     string
+	// New makes that object, without what the server sets on new objects; nil for a bare key.
+	New func() Object
+	// Taken is what the writer is told who asked for what another has: a *field.Error of the object, or an error
+	// of its own.
+	Taken func() error
 }
 
 // View is one version of a resource as clients see it.

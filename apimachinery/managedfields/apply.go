@@ -1,17 +1,15 @@
 package managedfields
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-	"sigs.k8s.io/structured-merge-diff/v6/merge"
-	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/bedplate/bedplate/apimachinery/structural"
 )
@@ -29,9 +27,17 @@ import (
 // A patch that doesn't fit t is a *PatchError; one of another version or with managedFields is an
 // error of apierrors with reason BadRequest. The result shares memory with live and managed, which are not changed.
 func Apply(t *structural.Type, live, patch []byte, managed []metav1.ManagedFieldsEntry, by Manager, force bool, reset Set) (merged []byte, out []metav1.ManagedFieldsEntry, err error) {
-	a, err := newApplication(t, live, patch, by, reset)
-	if err != nil {
+	ws := borrow(t)
+	defer ws.giveBack()
+	a := &application{workspace: ws, t: t, by: by, force: force, reset: reset, original: live, applied: patch}
+	if t == nil {
+		a.t = untyped
+	}
+	if err := a.readPatch(); err != nil {
 		return nil, nil, err
+	}
+	if err := a.readLive(t); err != nil {
+		return nil, nil, fmt.Errorf("live object: %w", err)
 	}
 	if live != nil && len(managed) == 0 {
 		first := Manager{Name: beforeApply, Subresource: by.Subresource, APIVersion: by.APIVersion, Time: by.Time}
@@ -39,19 +45,11 @@ func Apply(t *structural.Type, live, patch []byte, managed []metav1.ManagedField
 			return nil, nil, fmt.Errorf("account for existing fields: %w", err)
 		}
 	}
-	r, err := a.run(managed, force)
-	var conflicts merge.Conflicts
-	if errors.As(err, &conflicts) && by.Name == kubectl {
-		r, err = a.retry(managed, conflicts)
-	}
-	if errors.As(err, &conflicts) {
-		return nil, nil, conflictError(conflicts)
-	}
+	entries, err := ws.decodeEntries(managed, t)
 	if err != nil {
 		return nil, nil, fmt.Errorf("apply: %w", err)
 	}
-	var ws workspace
-	return r.merged, ws.encodeEntries(r.entries), nil
+	return a.run(entries)
 }
 
 // PatchError says that an applied configuration doesn't fit the schema of its kind.
@@ -65,211 +63,180 @@ func (e *PatchError) Unwrap() error { return e.Err }
 
 // application is one call of Apply.
 type application struct {
-	by          Manager
-	reset       Set
-	live        []byte
-	patch       map[string]any
-	typ         typed.ParseableType
-	typedLive   *typed.TypedValue
-	typedPatch  *typed.TypedValue
-	self        string
-	lastApplied string // the annotation of the live object
+	*workspace
+	t        *structural.Type
+	by       Manager
+	force    bool
+	reset    Set
+	original []byte // the live object; nil: none
+	applied  []byte
 }
 
-type result struct {
-	merged  []byte
-	entries []entry
-}
-
-func newApplication(t *structural.Type, live, patch []byte, by Manager, reset Set) (*application, error) {
-	own := by.entry(metav1.ManagedFieldsOperationApply)
-	a := &application{by: by, reset: reset, live: live, self: identity(&own.ManagedFieldsEntry)}
-	if err := utiljson.Unmarshal(patch, &a.patch); err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("applied configuration: %v", err))
-	}
-	if err := a.checkPatch(); err != nil {
-		return nil, err
-	}
-	var err error
-	if a.typ, err = mergeType(t); err != nil {
-		return nil, err
-	}
-	if a.typedPatch, err = a.typ.FromUnstructured(a.patch); err != nil {
-		return nil, &PatchError{err}
-	}
-	if live == nil {
-		a.live = []byte("{}")
-		if t != nil {
-			if a.live, err = t.Zero(); err != nil {
-				return nil, err
-			}
+// readPatch reads and checks the applied configuration.
+func (a *application) readPatch() error {
+	doubled, wrong, err := a.readObject(&a.patch, a.applied)
+	if err == nil && doubled {
+		// The last of equal names counts, as where JSON is decoded.
+		var object map[string]any
+		if err = utiljson.Unmarshal(a.applied, &object); err == nil {
+			a.applied, err = json.Marshal(object)
+		}
+		if err == nil {
+			_, wrong, err = a.readObject(&a.patch, a.applied)
 		}
 	}
-	var liveValue map[string]any
-	if err := utiljson.Unmarshal(a.live, &liveValue); err != nil {
-		return nil, fmt.Errorf("live object: %w", err)
+	if err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("applied configuration: %v", err))
 	}
-	if a.typedLive, err = a.typ.FromUnstructured(liveValue, typed.AllowDuplicates); err != nil {
-		return nil, fmt.Errorf("live object: %w", err)
-	}
-	a.lastApplied = annotation(liveValue)
-	return a, nil
-}
-
-func (a *application) checkPatch() error {
-	if version, _ := a.patch["apiVersion"].(string); version != a.by.APIVersion {
+	if version := a.patch.stringAt("apiVersion"); version != a.by.APIVersion {
 		return apierrors.NewBadRequest(fmt.Sprintf("Incorrect version specified in apply patch. Specified patch version: %s, expected: %s", version, a.by.APIVersion))
 	}
-	metadata, _ := a.patch["metadata"].(map[string]any)
-	if metadata["managedFields"] != nil {
+	if i := a.patch.at("metadata", "managedFields"); i != absent && a.patch.kind(i) != tokenNull {
 		return apierrors.NewBadRequest("metadata.managedFields must be nil")
+	}
+	if len(wrong) > 0 {
+		return &PatchError{wrong}
 	}
 	return nil
 }
 
-// run merges the patch.
-func (a *application) run(managed []metav1.ManagedFieldsEntry, force bool) (*result, error) {
-	owners, err := decodeOwners(managed)
-	if err != nil {
-		return nil, err
+// readObject reads an object into d. It reports whether that has names twice, or other than in UTF-8, and
+// what is wrong with its shape.
+func (a *application) readObject(d *tape, raw []byte) (doubled bool, wrong shapeErrors, err error) {
+	if err := d.read(raw); err != nil {
+		return false, nil, err
 	}
-	updater := merge.Updater{Converter: sameVersion{}}
-	version := fieldpath.APIVersion(a.by.APIVersion)
-	if !a.reset.Empty() {
-		updater.IgnoreFilter = map[fieldpath.APIVersion]fieldpath.Filter{version: nil}
-		if updater.IgnoreFilter, err = a.filters(version, owners.sets); err != nil {
-			return nil, err
-		}
+	if err := check(tokenObject, d, 0); err != nil {
+		return false, nil, errors.New(err.Reason)
 	}
-	newObject, sets, err := updater.Apply(a.typedLive, a.typedPatch, version, owners.sets, a.self, force)
-	if err != nil {
-		return nil, err
-	}
-	r := &result{}
-	if newObject != nil {
-		owners.times[a.self] = a.by.timestamp()
-	}
-	if r.merged, err = a.encodeMerged(newObject); err != nil {
-		return nil, err
-	}
-	owners.sets = sets
-	r.entries, err = owners.entries(a.self)
-	return r, err
+	c := checker{d: d}
+	wrong = c.value(a.t, 0)
+	return c.doubled || !utf8.Valid(raw), wrong, nil
 }
 
-// filters keeps the reset fields out of all versions.
-func (a *application) filters(version fieldpath.APIVersion, sets fieldpath.ManagedFields) (map[fieldpath.APIVersion]fieldpath.Filter, error) {
-	exclude := &fieldpath.Set{}
-	if err := exclude.FromJSON(bytes.NewReader(encode(nil, a.reset.nodes))); err != nil {
-		return nil, fmt.Errorf("read reset fields: %w", err)
-	}
-	filter := fieldpath.NewExcludeSetFilter(exclude)
-	out := map[fieldpath.APIVersion]fieldpath.Filter{version: filter}
-	for _, s := range sets {
-		out[s.APIVersion()] = filter
-	}
-	return out, nil
-}
-
-// encodeMerged returns the merged object, which is nil if it equals the live one.
-func (a *application) encodeMerged(object *typed.TypedValue) ([]byte, error) {
-	same := object == nil
-	if same {
-		object = a.typedLive
-	}
-	merged, ok := object.AsValue().Unstructured().(map[string]any)
-	if !ok {
-		return nil, errors.New("the merged object is empty")
-	}
-	if a.by.Name == kubectl && annotation(merged) != "" {
-		if err := a.renewLastApplied(merged); err != nil {
-			return nil, err
-		}
-		same = same && annotation(merged) == a.lastApplied
-	}
-	if same {
-		return a.live, nil
-	}
-	raw, err := json.Marshal(merged)
-	if err != nil {
-		return nil, fmt.Errorf("encode merged object: %w", err)
-	}
-	return raw, nil
-}
-
-// sameVersion converts nothing: paths of all versions are compared as they are.
-type sameVersion struct{}
-
-func (sameVersion) Convert(object *typed.TypedValue, _ fieldpath.APIVersion) (*typed.TypedValue, error) {
-	return object, nil
-}
-
-func (sameVersion) IsMissingVersionError(error) bool { return false }
-
-// owners are the managers of an object as structured-merge-diff wants them, by identity.
-type owners struct {
-	sets  fieldpath.ManagedFields
-	times map[string]*metav1.Time
-}
-
-func decodeOwners(managed []metav1.ManagedFieldsEntry) (*owners, error) {
-	o := &owners{fieldpath.ManagedFields{}, map[string]*metav1.Time{}}
-	for i := range managed {
-		e := &managed[i]
-		if err := checkEntry(e); err != nil {
-			return nil, fmt.Errorf("managedFields[%d]: %w", i, err)
-		}
-		set := &fieldpath.Set{}
-		if e.FieldsV1 != nil {
-			if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
-				return nil, fmt.Errorf("managedFields[%d]: %w", i, err)
+// readLive reads the live object, or what it is compared with before it exists.
+func (a *application) readLive(t *structural.Type) error {
+	raw := a.original
+	if raw == nil {
+		raw = []byte("{}")
+		if t != nil {
+			var err error
+			if raw, err = t.Zero(); err != nil {
+				return err
 			}
 		}
-		id := identity(e)
-		o.sets[id] = fieldpath.NewVersionedSet(set, fieldpath.APIVersion(e.APIVersion), e.Operation == metav1.ManagedFieldsOperationApply)
-		o.times[id] = e.Time
+		a.original = raw
 	}
-	return o, nil
+	return a.live.read(raw)
 }
 
-// entries converts back. What nobody owns is taken from the entry of self.
-func (o *owners) entries(self string) ([]entry, error) {
-	var out []entry
-	for id, set := range o.sets {
-		e := entry{dirty: true}
-		if err := json.Unmarshal([]byte(id), &e.ManagedFieldsEntry); err != nil {
-			return nil, fmt.Errorf("read manager identity: %w", err)
+// run merges the patch and brings the entries up to date.
+func (a *application) run(entries []entry) (merged []byte, out []metav1.ManagedFieldsEntry, err error) {
+	set, err := a.owned.fields(a.t, &a.patch, a.reset)
+	if err != nil {
+		return nil, nil, err
+	}
+	self := a.by.entry(metav1.ManagedFieldsOperationApply)
+	var last entry
+	if at := slices.IndexFunc(entries, func(e entry) bool { return sameManager(&e.ManagedFieldsEntry, &self.ManagedFieldsEntry) }); at >= 0 {
+		last = entries[at]
+		self.Time = last.Time
+		entries = slices.Delete(entries, at, at+1)
+	}
+	self.nodes = set
+	merged, changed, err := a.merge(&last, append(slices.Clip(entries), self))
+	if err != nil {
+		return nil, nil, err
+	}
+	if changed {
+		self.Time = a.by.timestamp()
+		if entries, err = a.takeFrom(entries, merged); err != nil {
+			return nil, nil, err
 		}
-		raw, err := set.Set().ToJSON()
-		if err != nil {
-			return nil, fmt.Errorf("encode fields of %s: %w", id, err)
+	}
+	if merged, err = a.renewed(merged, changed); err != nil {
+		return nil, nil, err
+	}
+	entries = slices.DeleteFunc(entries, func(e entry) bool { return empty(e.nodes) })
+	if strip(set); !empty(set) {
+		entries = append(entries, self)
+	}
+	return merged, a.encodeEntries(entries), nil
+}
+
+// merge returns the live object with the patch, without what the manager applied last and nobody owns now.
+func (a *application) merge(last *entry, owners []entry) (merged []byte, changed bool, err error) {
+	m := &a.merger
+	m.l, m.r, m.out, m.changed = &a.live, &a.patch, make([]byte, 0, len(a.original)+len(a.applied)), false
+	if err := m.merge(a.t, 0, 0); err != nil {
+		return nil, false, fmt.Errorf("live object: %w", err)
+	}
+	merged, changed = m.out, m.changed
+	m.out = nil // it is the caller's
+	if !changed {
+		merged = a.original
+	}
+	if left, _ := subtract(last.nodes, owners[len(owners)-1].nodes); !empty(left) {
+		var less bool
+		if merged, less, err = prune(a.t, merged, last, owners); err != nil {
+			return nil, false, fmt.Errorf("apply: %w", err)
 		}
-		if e.nodes, _, err = new(fieldsReader).decode(metav1.NewFieldsV1(string(raw)), nil); err != nil {
+		changed = changed || less
+	}
+	return merged, changed, nil
+}
+
+// takeFrom takes from the other managers what the merged object has otherwise than the live one. That they own
+// it is a conflict, unless by force.
+func (a *application) takeFrom(entries []entry, merged []byte) ([]entry, error) {
+	if err := a.obj.read(merged); err != nil {
+		return nil, fmt.Errorf("merged object: %w", err)
+	}
+	a.walker.l, a.walker.r = &a.live, &a.obj
+	diff, err := a.walker.changes(a.t, a.reset)
+	if err != nil {
+		return nil, fmt.Errorf("compare objects: %w", err)
+	}
+	if !a.force {
+		if err := a.conflicts(entries, diff); err != nil {
 			return nil, err
 		}
-		if id == self {
-			strip(e.nodes)
-		}
-		if id == self && empty(e.nodes) {
-			continue
-		}
-		e.APIVersion, e.FieldsType, e.Time = string(set.APIVersion()), fieldsType, o.times[id]
-		out = append(out, e)
 	}
-	return out, nil
+	for i := range entries {
+		rest, less := subtract(entries[i].nodes, diff)
+		entries[i].nodes, entries[i].dirty = rest, entries[i].dirty || less
+	}
+	return entries, nil
 }
 
-// conflictError converts the conflicts of structured-merge-diff.
-func conflictError(conflicts merge.Conflicts) error {
-	out := make([]Conflict, 0, len(conflicts))
-	for _, c := range conflicts {
-		var e metav1.ManagedFieldsEntry
-		if err := json.Unmarshal([]byte(c.Manager), &e); err != nil {
-			return fmt.Errorf("read manager identity: %w", err)
+// conflicts returns a *ConflictError if changed fields belong to others.
+func (a *application) conflicts(entries []entry, diff []node) error {
+	var list []Conflict
+	var allowed []node
+	asked := false
+	for i := range entries {
+		clash := intersect(entries[i].nodes, diff, changed)
+		if !empty(clash) && a.by.Name == kubectl {
+			if !asked {
+				asked, allowed = true, a.ownedByClientSide()
+			}
+			clash, _ = subtract(clash, allowed)
 		}
-		out = append(out, Conflict{Path: c.Path.String(), Manager: Manager{
-			Name: e.Manager, Subresource: e.Subresource, APIVersion: e.APIVersion,
-			Apply: e.Operation == metav1.ManagedFieldsOperationApply}})
+		for path := range (Set{clash}).All() {
+			list = append(list, Conflict{Path: path, Manager: entries[i].owner()})
+		}
 	}
-	return newConflictError(out)
+	if len(list) == 0 {
+		return nil
+	}
+	return newConflictError(list)
+}
+
+// owner is the manager of the entry, as a conflict tells it. An applier is one manager in all versions.
+func (e *entry) owner() Manager {
+	m := Manager{Name: e.Manager, Subresource: e.Subresource, Apply: e.Operation == metav1.ManagedFieldsOperationApply}
+	if !m.Apply {
+		m.APIVersion = e.APIVersion
+	}
+	return m
 }

@@ -196,7 +196,8 @@ type run struct {
 	step int
 	keep bool // never reset the entries
 
-	count map[string]int // of what happened
+	patches map[string][]byte // the last of each manager
+	count   map[string]int    // of what happened
 }
 
 func (r *run) sequence() {
@@ -217,7 +218,7 @@ func (r *run) sequence() {
 			by.Subresource = "status"
 		}
 		if r.rand.IntN(applies) == 0 {
-			r.apply(by, r.mustEncode(r.identify(gen.object(r.shape, 7))), r.rand.IntN(3) == 0)
+			r.apply(by, r.patch(gen, by), r.rand.IntN(3) == 0)
 			continue
 		}
 		if r.live.raw == nil {
@@ -231,6 +232,27 @@ func (r *run) sequence() {
 		}
 		r.update(by, r.clientSideApplied(r.normalize(r, r.mustEncode(r.identify(obj)))))
 	}
+}
+
+// patch is a random object, or much like what the manager applied last, or much like the live one.
+func (r *run) patch(gen *generator, by managedfields.Manager) []byte {
+	base := r.patches[by.Name]
+	if r.rand.IntN(3) == 0 {
+		base = r.live.raw
+	}
+	obj := map[string]any{}
+	if base == nil || r.rand.IntN(3) == 0 || utiljson.Unmarshal(base, &obj) != nil {
+		obj = gen.object(r.shape, 7)
+	} else {
+		for range r.rand.IntN(3) {
+			gen.mutate(r.shape, obj)
+		}
+	}
+	if r.patches == nil {
+		r.patches = map[string][]byte{}
+	}
+	r.patches[by.Name] = r.mustEncode(r.identify(obj))
+	return r.patches[by.Name]
 }
 
 // clientSideApplied sometimes notes the object in the annotation of client-side apply, as kubectl does.

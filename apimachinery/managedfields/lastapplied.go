@@ -4,13 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 
 	"k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-	"sigs.k8s.io/structured-merge-diff/v6/merge"
 )
 
 // kubectl is the manager whose annotation of client-side apply is honoured and kept up to date.
@@ -25,73 +21,77 @@ func annotations(object map[string]any) map[string]any {
 	return list
 }
 
-// annotation returns what was last applied on the client's side.
-func annotation(object map[string]any) string {
-	text, _ := annotations(object)[lastAppliedAnnotation].(string)
-	return text
+// lastApplied returns what was last applied on the client's side.
+func lastApplied(d *tape) string {
+	return d.stringAt("metadata", "annotations", lastAppliedAnnotation)
 }
 
-// retry applies by force if all conflicts are about fields that the live object has from client-side apply;
-// else it returns the other conflicts.
-func (a *application) retry(managed []metav1.ManagedFieldsEntry, conflicts merge.Conflicts) (*result, error) {
-	allowed, err := a.ownedByClientSide()
-	if err != nil {
-		return nil, conflicts // there is nothing, or nothing readable, to honour
-	}
-	var rest merge.Conflicts
-	for _, c := range conflicts {
-		if !allowed.Has(c.Path) {
-			rest = append(rest, c)
-		}
-	}
-	if len(rest) > 0 {
-		return nil, rest
-	}
-	return a.run(managed, true)
-}
-
-// ownedByClientSide returns the fields that were last applied on the client's side and still have that value.
-func (a *application) ownedByClientSide() (*fieldpath.Set, error) {
-	if a.lastApplied == "" {
-		return nil, errors.New("nothing was applied on the client's side")
+// ownedByClientSide returns the fields of the live object that were last applied on the client's side and
+// still have that value: it is no conflict to take them. What can't be read is not honoured.
+func (a *application) ownedByClientSide() []node {
+	text := lastApplied(&a.live)
+	if text == "" {
+		return nil
 	}
 	var last map[string]any
-	if err := utiljson.Unmarshal([]byte(a.lastApplied), &last); err != nil {
-		return nil, fmt.Errorf("read last applied configuration: %w", err)
+	if utiljson.Unmarshal([]byte(text), &last) != nil || last["apiVersion"] != a.by.APIVersion {
+		return nil
 	}
-	if last["apiVersion"] != a.by.APIVersion {
-		return nil, fmt.Errorf("last applied configuration is of version %v", last["apiVersion"])
-	}
-	if err := a.typedLive.Validate(); err != nil {
-		return nil, err // a live object with duplicates, which is good enough elsewhere
-	}
-	typed, err := a.typ.FromUnstructured(last)
+	raw, err := json.Marshal(last)
 	if err != nil {
+		return nil
+	}
+	d := new(tape)
+	if _, wrong, err := a.readObject(d, raw); err != nil || len(wrong) > 0 {
+		return nil
+	}
+	live := checker{d: &a.live}
+	if len(live.value(a.t, 0)) > 0 { // duplicates, which are good enough elsewhere
+		return nil
+	}
+	set, err := new(owned).fields(a.t, d, Set{})
+	if err != nil {
+		return nil
+	}
+	diff, err := (&walker{pair: pair{l: d, r: &a.live}}).changes(a.t, Set{})
+	if err != nil {
+		return nil
+	}
+	same, _ := subtract(set, diff)
+	return same
+}
+
+// renewed returns the merged object with the patch in the annotation of client-side apply, if it has that and the
+// manager is kubectl.
+func (a *application) renewed(merged []byte, changed bool) ([]byte, error) {
+	d := &a.live
+	if changed {
+		d = &a.obj
+	}
+	if a.by.Name != kubectl || lastApplied(d) == "" {
+		return merged, nil
+	}
+	var object, patch map[string]any
+	if err := errors.Join(utiljson.Unmarshal(merged, &object), utiljson.Unmarshal(a.applied, &patch)); err != nil {
+		return nil, fmt.Errorf("merged object: %w", err)
+	}
+	if err := renewLastApplied(object, patch); err != nil {
 		return nil, err
 	}
-	set, err := typed.ToFieldSet()
-	if err != nil {
-		return nil, err
+	if text, _ := annotations(object)[lastAppliedAnnotation].(string); !changed && text == lastApplied(&a.live) {
+		return merged, nil
 	}
-	diff, err := typed.Compare(a.typedLive)
+	raw, err := json.Marshal(object)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("encode merged object: %w", err)
 	}
-	return set.Difference(diff.Modified).Difference(diff.Added).Difference(diff.Removed), nil
+	return raw, nil
 }
 
 // renewLastApplied writes the patch into the annotation, so that client-side apply can take over again. An
 // annotation that would be too large goes.
-func (a *application) renewLastApplied(merged map[string]any) error {
-	patch := maps.Clone(a.patch)
-	if metadata, ok := patch["metadata"].(map[string]any); ok {
-		metadata = maps.Clone(metadata)
-		if list := maps.Clone(annotations(patch)); list != nil {
-			delete(list, lastAppliedAnnotation)
-			metadata["annotations"] = list
-		}
-		patch["metadata"] = metadata
-	}
+func renewLastApplied(merged, patch map[string]any) error {
+	delete(annotations(patch), lastAppliedAnnotation)
 	text, err := json.Marshal(patch)
 	if err != nil {
 		return fmt.Errorf("encode applied configuration: %w", err)

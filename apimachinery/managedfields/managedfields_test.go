@@ -112,6 +112,35 @@ conflicts with "hpa" with subresource "scale" using apps/v1:
 	require.NoError(t, apply(`{"apiVersion":"apps/v1","kind":"Deployment","spec":{"replicas":1}}`, false), "the same value is no conflict")
 }
 
+// Lists keep their order as Kubernetes keeps it, and a manager may change nothing but that.
+func TestListOrder(t *testing.T) {
+	k := newKind(t, applyconfigurations.NewTypeConverter(scheme.Scheme), corev1.SchemeGroupVersion.WithKind("Pod"), true)
+	for _, orders := range [][]string{
+		{"ab", "ba"}, {"abc", "ca"}, {"abc", "cxa"}, {"abcd", "xbya"}, {"ab", "xy"}, {"abcdef", "fxca"}, {"abc", "abc"}, {"abc", "b", "cab"},
+	} {
+		r := &run{T: t, kind: k, rand: newRand(1), keep: true, count: map[string]int{}, name: fmt.Sprint(orders)}
+		for i, order := range orders {
+			var list []any
+			for _, name := range order {
+				list = append(list, map[string]any{"name": string(name), "image": "i"})
+			}
+			m := managedfields.Manager{Name: fmt.Sprint("m", i%2), APIVersion: "v1", Time: time.Date(2020, 1, 1, 0, 0, i, 0, time.UTC)}
+			r.apply(m, r.mustEncode(r.identify(map[string]any{"spec": map[string]any{"containers": list}})), true)
+		}
+		require.Equal(t, len(orders), r.count["applied"], "%s", r)
+	}
+}
+
+// Names that occur twice in an applied configuration count once, the last of them.
+func TestApplyTwiceNamed(t *testing.T) {
+	merged, managed, err := managedfields.Apply(typeOf(t, &corev1.Pod{}), nil,
+		[]byte(`{"apiVersion":"v1","kind":"Pod","spec":{"nodeName":"a","hostname":"h"},"spec":{"nodeName":"b"}}`), nil, by("m"), false, managedfields.Set{})
+	require.NoError(t, err)
+	require.Contains(t, string(merged), `"nodeName":"b"`)
+	require.NotContains(t, string(merged), "hostname")
+	require.Equal(t, `{"f:spec":{"f:nodeName":{}}}`, managed[0].FieldsV1.GetRawString())
+}
+
 func TestApplyRefuses(t *testing.T) {
 	typ := typeOf(t, &corev1.Pod{})
 	for name, c := range map[string]struct {

@@ -184,3 +184,21 @@ func subtract(a, b []node) (rest []node, less bool) {
 	}
 	return rest, true
 }
+
+// intersect returns the members of a whose paths have one of the marks in b.
+func intersect(a, b []node, m marks) (both []node) {
+	for i := range a {
+		o := find(b, a[i].element)
+		if o == nil {
+			continue
+		}
+		n := node{element: a[i].element, kids: intersect(a[i].kids, o.kids, m)}
+		if a[i].marks&member != 0 && o.marks&m != 0 {
+			n.marks = member
+		}
+		if n.marks != 0 || len(n.kids) > 0 {
+			both = append(both, n)
+		}
+	}
+	return both
+}

@@ -260,6 +260,23 @@ func (t *tape) member(i int32, name string) int32 {
 	return absent
 }
 
+// at returns the index of the value at a path of names, or absent.
+func (t *tape) at(path ...string) int32 {
+	i := int32(0)
+	for _, name := range path {
+		i = t.member(i, name)
+	}
+	return i
+}
+
+// stringAt returns the string at a path of names; "" if there is none.
+func (t *tape) stringAt(path ...string) string {
+	if i := t.at(path...); i != absent && t.kind(i) == tokenString {
+		return unquote(t.raw(i))
+	}
+	return ""
+}
+
 // children appends the children of the object i, if it is one, to dst, sorted by key.
 func (t *tape) children(dst []int32, i int32) []int32 {
 	if i == absent || t.kind(i) != tokenObject {

@@ -1,9 +1,8 @@
 package managedfields
 
 import (
+	"cmp"
 	"fmt"
-
-	"sigs.k8s.io/structured-merge-diff/v6/value"
 
 	"github.com/bedplate/bedplate/apimachinery/structural"
 )
@@ -30,10 +29,9 @@ var untyped = new(structural.Type)
 
 // walker compares the live object, on the left, with the new one.
 type walker struct {
-	l, r    *tape
-	nodes   []node  // a stack: those of each container that is open, in order
-	scratch []int32 // a stack of children
-	arena   []node
+	pair
+	nodes []node // a stack: those of each container that is open, in order
+	arena []node
 }
 
 // changes returns the paths that differ between two objects of type t; see marks.
@@ -57,7 +55,7 @@ func (w *walker) compare(t *structural.Type, l, r int32, reset []node) (marks, [
 	}
 	switch t.Kind() {
 	case structural.Scalar:
-		if err := w.checkScalar(t, l, r); err != nil {
+		if err := cmp.Or(checkScalar(t, w.l, l), checkScalar(t, w.r, r)); err != nil {
 			return 0, nil, err
 		}
 		return w.leaf(l, r), nil, nil
@@ -98,23 +96,6 @@ func (w *walker) leaf(l, r int32) marks {
 	return changed
 }
 
-func (w *walker) equal(l, r int32) bool {
-	a, b := w.l.raw(l), w.r.raw(r)
-	if a == b {
-		return true
-	}
-	kl, kr := w.l.kind(l), w.r.kind(r)
-	if kl != kr || kl == tokenBool || kl == tokenNull {
-		return false
-	}
-	if kl == tokenString && plain(a[1:len(a)-1]) && plain(b[1:len(b)-1]) {
-		return false
-	}
-	x, errx := value.FromJSON([]byte(a))
-	y, erry := value.FromJSON([]byte(b))
-	return errx == nil && erry == nil && value.Equals(x, y)
-}
-
 // compareAny follows the values: objects are compared by member, all else as a whole.
 func (w *walker) compareAny(t *structural.Type, l, r int32, reset []node) (marks, []node, *ShapeError) {
 	lmap := w.l.filled(l) && w.l.kind(l) == tokenObject
@@ -138,62 +119,24 @@ func (w *walker) compareAny(t *structural.Type, l, r int32, reset []node) (marks
 
 // compareObjects compares two objects, of which one may be absent or null, member by member.
 func (w *walker) compareObjects(t *structural.Type, l, r int32, reset []node) ([]node, *ShapeError) {
-	base, mark := len(w.nodes), len(w.scratch)
-	w.scratch = w.l.children(w.scratch, l)
-	middle := len(w.scratch)
-	w.scratch = w.r.children(w.scratch, r)
-	li, ri, end := mark, middle, len(w.scratch)
-	for li < middle || ri < end {
-		lc, rc := absent, absent
-		var name string
-		if li < middle {
-			lc, name = w.scratch[li], w.l.key(w.scratch[li])
-		}
-		if ri < end {
-			rc = w.scratch[ri]
-			if key := w.r.key(rc); lc == absent || key < name {
-				lc, name = absent, key
-			} else if key > name {
-				rc = absent
-			}
-		}
-		if lc != absent {
-			li++
-		}
-		if rc != absent {
-			ri++
-		}
-		if err := w.member(t, name, lc, rc, reset); err != nil {
-			return nil, err.below(element{text: name})
-		}
+	base := len(w.nodes)
+	err := w.members(l, r, func(name string, l, r int32) *ShapeError { return w.member(t, name, l, r, reset) })
+	if err != nil {
+		return nil, err
 	}
-	w.scratch = w.scratch[:mark]
 	return w.close(base), nil
 }
 
 // member compares the values of one field.
 func (w *walker) member(t *structural.Type, name string, l, r int32, reset []node) *ShapeError {
 	e := element{text: name}
-	if len(reset) > 0 {
-		n := find(reset, e)
-		if n != nil && n.marks != 0 {
-			return nil
-		}
-		reset = nil
-		if n != nil {
-			reset = n.kids
-		}
+	all, reset := within(reset, e)
+	if all {
+		return nil
 	}
-	below := untyped
-	switch t.Kind() {
-	case structural.Struct:
-		f := t.Field(name)
-		if f == nil {
-			return misshapen("field not declared in schema")
-		}
-		e.text, below = f.Name, f.Type
-	case structural.Map:
-		below = t.Elem()
+	below := memberType(t, name)
+	if below == nil {
+		return misshapen("field not declared in schema")
 	}
 	return w.child(below, e, l, r, reset)
 }
@@ -209,45 +152,9 @@ func (w *walker) child(t *structural.Type, e element, l, r int32, reset []node) 
 	return nil
 }
 
-// close takes the nodes from base on off the stack.
-func (w *walker) close(base int) []node {
-	n := len(w.nodes) - base
-	if n == 0 {
-		return nil
-	}
-	if cap(w.arena)-len(w.arena) < n {
-		w.arena = make([]node, 0, max(64, n, 2*cap(w.arena)))
-	}
-	at := len(w.arena)
-	w.arena = append(w.arena, w.nodes[base:]...)
-	w.nodes = w.nodes[:base]
-	return w.arena[at : at+n : at+n]
-}
-
-// check refuses values that are neither of the kind nor null.
-func (w *walker) check(kind tokenKind, l, r int32) *ShapeError {
-	for _, side := range [...]struct {
-		d *tape
-		i int32
-	}{{w.l, l}, {w.r, r}} {
-		if side.i == absent {
-			continue
-		}
-		if k := side.d.kind(side.i); k != kind && k != tokenNull {
-			return misshapen("expected %s, got %.40s", map[tokenKind]string{tokenObject: "map", tokenArray: "list"}[kind], side.d.raw(side.i))
-		}
-	}
-	return nil
-}
-
-func (w *walker) checkScalar(t *structural.Type, l, r int32) *ShapeError {
-	if l != absent && !admits(t.Scalar(), w.l.kind(l)) {
-		return misshapen("expected %s, got %.40s", scalarName(t.Scalar()), w.l.raw(l))
-	}
-	if r != absent && !admits(t.Scalar(), w.r.kind(r)) {
-		return misshapen("expected %s, got %.40s", scalarName(t.Scalar()), w.r.raw(r))
-	}
-	return nil
+func (w *walker) close(base int) (kids []node) {
+	kids, w.nodes, w.arena = closed(w.nodes, w.arena, base)
+	return kids
 }
 
 func admits(s structural.ScalarKind, k tokenKind) bool {

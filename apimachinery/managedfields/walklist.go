@@ -48,23 +48,28 @@ type item struct {
 
 // items returns the items of a list, sorted by element.
 func items(t *structural.Type, d *tape, i int32) ([]item, *ShapeError) {
-	if !d.filled(i) {
-		return nil, nil
+	out, sorted, err := elements(t, d, i)
+	if !sorted {
+		slices.SortStableFunc(out, func(a, b item) int { return compareElements(a.element, b.element) })
 	}
-	out := make([]item, 0, d.tokens[i].count)
-	sorted := true
+	return out, err
+}
+
+// elements returns the items of a list in its order, and whether that is sorted.
+func elements(t *structural.Type, d *tape, i int32) (out []item, sorted bool, err *ShapeError) {
+	if !d.filled(i) {
+		return nil, true, nil
+	}
+	out, sorted = make([]item, 0, d.tokens[i].count), true
 	for c, end := i+1, d.tokens[i].next; c < end; c = d.tokens[c].next {
 		e, err := itemElement(t, d, c)
 		if err != nil {
-			return nil, &ShapeError{Reason: err.Error()}
+			return nil, true, &ShapeError{Reason: err.Error()}
 		}
 		sorted = sorted && (len(out) == 0 || compareElements(out[len(out)-1].element, e) <= 0)
 		out = append(out, item{e, c})
 	}
-	if !sorted {
-		slices.SortStableFunc(out, func(a, b item) int { return compareElements(a.element, b.element) })
-	}
-	return out, nil
+	return out, sorted, nil
 }
 
 // compareItems compares the first elements; a list without any is behind all.

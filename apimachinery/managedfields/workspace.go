@@ -15,7 +15,10 @@ import (
 type workspace struct {
 	home      *sync.Pool // nil: none
 	live, obj tape
+	patch     tape
 	walker    walker
+	merger    merger
+	owned     owned
 	fields    fieldsReader
 	out       []byte
 }
@@ -38,11 +41,11 @@ func borrow(t *structural.Type) *workspace {
 }
 
 func (ws *workspace) giveBack() {
-	if ws.home == nil || len(ws.live.text) > largestKept || len(ws.obj.text) > largestKept || cap(ws.fields.arena) > largestKept/16 {
+	if ws.home == nil || len(ws.live.text) > largestKept || len(ws.obj.text) > largestKept || len(ws.patch.text) > largestKept || cap(ws.fields.arena) > largestKept/16 {
 		return
 	}
-	ws.live.text, ws.obj.text, ws.fields.tape.text = "", "", ""
-	for _, nodes := range [][]node{ws.walker.nodes, ws.walker.arena, ws.fields.arena} {
+	ws.live.text, ws.obj.text, ws.patch.text, ws.fields.tape.text = "", "", "", ""
+	for _, nodes := range [][]node{ws.walker.nodes, ws.walker.arena, ws.owned.nodes, ws.owned.arena, ws.fields.arena} {
 		clear(nodes[:cap(nodes)]) // they hold parts of the texts
 	}
 	ws.fields.arena = ws.fields.arena[:0]

@@ -21,11 +21,11 @@ func (c *call) apply(ctx context.Context, p part, body []byte) (*apimachinery.Re
 		return nil, err
 	}
 	do := func(_ context.Context, old *storage.Entry, oldHub apimachinery.Object) (edited, error) {
-		live, err := c.v.bare(old)
+		live, err := c.bare(old)
 		if err != nil {
 			return edited{}, err
 		}
-		hub, err := c.merged(p, live, patch, oldHub.GetManagedFields())
+		hub, err := c.merged(p, live.raw, patch, oldHub.GetManagedFields())
 		if err != nil {
 			return edited{}, err
 		}
@@ -73,7 +73,7 @@ func (c *call) applied(body []byte) ([]byte, error) {
 		}
 	}
 	var head metav1.PartialObjectMetadata
-	if err := apimachinery.DecodeLoose(patch, &head); err != nil {
+	if err := c.s.quick.DecodeLoose(patch, &head); err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}
 	if head.Kind != c.v.gvk.Kind {
@@ -88,8 +88,11 @@ func (c *call) applied(body []byte) ([]byte, error) {
 	return patch, nil
 }
 
-// fromYAML converts an applied configuration to JSON, which most of them are already.
+// fromYAML converts an applied configuration to JSON, which most of them are already, and without fault.
 func fromYAML(body []byte) (out []byte, strict []error, err error) {
+	if apimachinery.Unambiguous(body) {
+		return body, nil, nil
+	}
 	if json.Valid(body) {
 		strict, err = apimachinery.Decode(body, &map[string]any{})
 		return body, strict, err

@@ -16,12 +16,21 @@ import (
 // guardPrefix is where guards lie: beside the objects of Kubernetes' own layout.
 const guardPrefix = "/registry/bedplate.io/"
 
-// commit stores one object, with the guards that the write takes part in and the conditions that the request
-// carries, in one transaction. new is nil for a deletion, old for a creation. The error is errMoved if the
-// object is not at the revision that w expects. Nothing is stored in a dry run.
+// commit stores one object, with the guards that the write takes part in, what it comes to claim and ceases to, and
+// the conditions that the request carries, in one transaction. new is nil for a deletion, old for a creation. The
+// error is errMoved if the object is not at the revision that w expects, errTaken if somebody else has what was
+// chosen for it. Nothing is stored in a dry run.
 func (c *call) commit(ctx context.Context, w storage.Write, new, old apimachinery.Object) (int64, error) {
+	claims, err := c.claims(w.Key, new, old)
+	if err != nil {
+		return 0, err
+	}
 	if c.options.dryRun {
-		return c.dryCommit(ctx, w)
+		rev, err := c.dryCommit(ctx, w)
+		if err == nil {
+			err = c.dryClaims(ctx, claims)
+		}
+		return rev, err
 	}
 	fence, err := c.fence()
 	if err != nil {
@@ -34,20 +43,24 @@ func (c *call) commit(ctx context.Context, w storage.Write, new, old apimachiner
 	if c.k.res.Guards != nil {
 		guards = c.k.res.Guards(new, old)
 	}
-	writes := make([]storage.Write, 0, 1+len(guards))
+	writes := make([]storage.Write, 0, 1+len(guards)+len(claims.writes))
 	min := storage.Cached
 	for range c.s.c.Limits.Attempts {
 		writes = append(writes[:0], w)
 		if writes, err = c.addGuards(ctx, writes, guards, min); err != nil {
 			return 0, err
 		}
+		writes = append(writes, claims.writes...)
 		rev, err := c.s.c.DB.Commit(ctx, writes...)
+		lost := c.lost(claims, err)
 		switch {
 		case err == nil:
 			c.k.wrote(rev)
 			return rev, nil
 		case isConflictAt(err, c.k.table.Abs(w.Key)):
 			return 0, errMoved
+		case lost != nil:
+			return 0, lost
 		case fence.Key != "" && isConflictAt(err, fence.Key):
 			return 0, c.fenced()
 		case !errors.Is(err, storage.ErrConflict):

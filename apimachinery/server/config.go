@@ -31,6 +31,10 @@ type Config struct {
 	// Admission are the admission plugins in the order in which they are asked: all that mutate, then all that
 	// validate.
 	Admission []apimachinery.Plugin
+	// Allocator gives objects what they claim beyond what they ask for (serviceip: addresses and node ports of
+	// Services), and makes the server hold objects to their claims. Nil: Services keep what they ask for, and
+	// nothing keeps two from asking for the same.
+	Allocator IPAllocator
 	// Connectors serve the subresources that name one (log, exec). A subresource whose connector is missing
 	// answers NotFound.
 	Connectors map[string]Connector
@@ -39,6 +43,8 @@ type Config struct {
 	// closes it.
 	Listen   string
 	Listener net.Listener
+	// Also are further listeners that are served alike; Run closes them.
+	Also []net.Listener
 	// TLS is how to serve; nil: plain HTTP, for tests and for behind a proxy. Protocols are set by the server.
 	TLS *tls.Config
 

@@ -81,6 +81,12 @@ func (c *call) insert(ctx context.Context, hub apimachinery.Object, p part, acco
 	if err := c.inPlace(hub); err != nil {
 		return nil, err
 	}
+	return c.allocated(ctx, p, a, func() (*storage.Entry, error) { return c.insertJudged(ctx, p, a, generate) })
+}
+
+// insertJudged validates and stores the object of an admission, which is complete.
+func (c *call) insertJudged(ctx context.Context, p part, a *apimachinery.Admission, generate bool) (*storage.Entry, error) {
+	hub := a.Object
 	if err := c.judgeCreate(ctx, p, hub); err != nil {
 		return nil, err
 	}

@@ -96,6 +96,9 @@ func (c *call) tryRemove(ctx context.Context, old *storage.Entry, name string, o
 	if err := c.validateAdmission(ctx, a); err != nil {
 		return nil, false, err
 	}
+	if err := c.release(ctx, oldHub, old.Rev); err != nil {
+		return nil, false, err
+	}
 	hub := deepCopy(oldHub)
 	immediate, pending := c.beginDelete(hub, o)
 	if pending {

@@ -122,6 +122,9 @@ func (s *Server) authorized(ctx context.Context, r *apimachinery.Request) (*apim
 	if err := c.route(); err != nil {
 		return nil, err
 	}
+	if v.deprecated != "" {
+		c.warn(v.deprecated)
+	}
 	nesting, _ := ctx.Value(nestingKey{s}).(int)
 	ctx = context.WithValue(ctx, nestingKey{s}, nesting+1)
 	resp, err := c.do(ctx)
@@ -146,7 +149,10 @@ type call struct {
 	now      metav1.Time // as decoded objects have it: whole seconds, local
 	options  writeOptions
 	warnings []string
-	parent   apimachinery.Object // of admission for subresources of another kind
+	live     bareForm             // of the entry that is being changed
+	parent   apimachinery.Object  // of admission for subresources of another kind
+	asked    []apimachinery.Claim // what the writer asked for by name
+	late     bool                 // others were faster: allocate by the newest state
 }
 
 // writeOptions is what create, update and patch have in common.

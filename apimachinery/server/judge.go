@@ -29,7 +29,10 @@ func (c *call) judgeCreate(ctx context.Context, p part, hub apimachinery.Object)
 	if p.prepare != nil {
 		p.prepare(ctx, hub, nil)
 	}
-	errs := validation.ValidateObjectMetaAccessor(hub, c.k.res.Namespaced, c.validName, field.NewPath("metadata"))
+	var errs field.ErrorList
+	if !apimachinery.SoundNewMeta(hub, c.k.res.Namespaced, c.ownNames()) {
+		errs = validation.ValidateObjectMetaAccessor(hub, c.k.res.Namespaced, c.validName, field.NewPath("metadata"))
+	}
 	if p.validate != nil {
 		errs = append(errs, p.validate(ctx, hub, nil)...)
 	}
@@ -59,9 +62,12 @@ func (c *call) judgeUpdate(ctx context.Context, p part, hub, old apimachinery.Ob
 		p.prepare(ctx, hub, old)
 	}
 	hub.SetResourceVersion(strconv.FormatInt(rev, 10))
-	errs := validation.ValidateObjectMetaAccessorUpdate(hub, old, field.NewPath("metadata"))
-	if !isDeleting(old) {
-		errs = append(errs, validation.ValidateFinalizers(hub.GetFinalizers(), field.NewPath("metadata", "finalizers"))...)
+	var errs field.ErrorList
+	if !apimachinery.SoundMetaUpdate(hub, old) {
+		errs = validation.ValidateObjectMetaAccessorUpdate(hub, old, field.NewPath("metadata"))
+		if !isDeleting(old) {
+			errs = append(errs, validation.ValidateFinalizers(hub.GetFinalizers(), field.NewPath("metadata", "finalizers"))...)
+		}
 	}
 	if p.validate != nil {
 		errs = append(errs, p.validate(ctx, hub, old)...)
@@ -80,6 +86,14 @@ func (c *call) addWarnings(hub, old apimachinery.Object) {
 	for _, text := range c.k.res.Warnings(hub, old) {
 		c.warn(text)
 	}
+}
+
+// ownNames is how names are judged where the resource has a way of its own; nil: as everywhere.
+func (c *call) ownNames() validation.ValidateNameFunc {
+	if c.k.res.ValidName == nil {
+		return nil
+	}
+	return c.validName
 }
 
 // validName is the resource's judgement of a name; whatever it thinks, a name must be one segment of a path.

@@ -51,6 +51,8 @@ type view struct {
 	shape    func() (*structural.Type, error)
 	renderer func() (*table.Renderer, error)
 	resets   func() map[string]managedfields.Set
+	// deprecated is what everybody is warned of who uses the view; "" if it is not deprecated.
+	deprecated string
 }
 
 func (s *Server) newKind(res *apimachinery.Resource) *kind {
@@ -84,6 +86,7 @@ func (k *kind) newView(declared *apimachinery.View, encoding uint32, types *stru
 		kind: k, found: apimachinery.Found{Resource: k.res, View: declared}, encoding: encoding,
 		gvk: declared.GroupVersionKind, gr: declared.Resource().GroupResource(), fields: map[string]int{},
 	}
+	v.deprecated = deprecation(v.found.New(), v.gvk)
 	v.shape = sync.OnceValues(func() (*structural.Type, error) { return types.Of(v.found.New()) })
 	v.renderer = sync.OnceValues(func() (*table.Renderer, error) { return table.New(declared, now) })
 	v.resets = sync.OnceValue(v.makeResets)

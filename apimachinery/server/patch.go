@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +101,11 @@ func (c *call) strictPatch(typ types.PatchType, body []byte) ([]error, error) {
 
 // patched is the entry with the patch applied, as a hub object.
 func (c *call) patched(typ types.PatchType, patch []byte, strict []error, old *storage.Entry) (apimachinery.Object, error) {
-	f, err := c.v.form(old)
+	from := c.v.form
+	if typ != types.JSONPatchType && !bytes.Contains(patch, []byte("managedFields")) && !bytes.ContainsRune(patch, '\\') {
+		from = c.bare // what the patch leaves alone is what account starts from anyway
+	}
+	f, err := from(old)
 	if err != nil {
 		return nil, err
 	}

@@ -196,6 +196,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.end()
 	l, err := s.listen()
 	if err != nil {
+		for _, l := range s.c.Also {
+			_ = l.Close()
+		}
 		return fmt.Errorf("run API server: %w", err)
 	}
 	addr := l.Addr()
@@ -209,17 +212,26 @@ func (s *Server) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer cancel()
 
-	served := make(chan error, 1)
-	go func() { served <- s.serveListener(h, l) }()
+	listeners := append([]net.Listener{l}, s.c.Also...)
+	served := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { served <- s.serveListener(h, l) }()
+	}
 	close(s.ready)
 	select {
 	case err = <-served:
+		err = errors.Join(err, h.Close())
+		for range listeners[1:] {
+			<-served
+		}
 		return fmt.Errorf("run API server: %w", err)
 	case <-ctx.Done():
 	}
 	s.end()
 	err = s.shutdown(h)
-	<-served
+	for range listeners {
+		<-served
+	}
 	if err != nil {
 		return fmt.Errorf("stop API server: %w", err)
 	}

@@ -413,3 +413,20 @@ func TestStoredBytes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, string(whole), raw, "what is stored is what an encoder writes")
 }
+
+// TestAlso: further listeners are served alike, and end with the server.
+func TestAlso(t *testing.T) {
+	also, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Run("serving", func(t *testing.T) {
+		w := start(t, func(c *server.Config) { c.Also = []net.Listener{also} })
+		for _, url := range []string{w.url, "https://" + also.Addr().String()} {
+			resp, err := w.http.Get(url + "/version")
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, 200, resp.StatusCode)
+		}
+	})
+	_, err = net.Dial("tcp", also.Addr().String())
+	require.Error(t, err)
+}

@@ -97,10 +97,11 @@ func (c *call) account(hub apimachinery.Object, old *storage.Entry, oldHub apima
 	var live []byte
 	if old != nil {
 		before = oldHub.GetManagedFields()
-		var err error
-		if live, err = c.v.bare(old); err != nil {
+		bare, err := c.bare(old)
+		if err != nil {
 			return err
 		}
+		live = bare.raw
 	}
 	if p.untold {
 		hub.SetManagedFields(before)
@@ -131,19 +132,6 @@ func (c *call) manager(p part) managedfields.Manager {
 	return managedfields.Manager{
 		Name: c.options.manager, Subresource: p.sub, APIVersion: c.v.gvk.GroupVersion().String(), Time: c.now.Time,
 	}
-}
-
-// bare is the entry's JSON in the view, without managedFields.
-func (v *view) bare(e *storage.Entry) ([]byte, error) {
-	f, err := v.form(e)
-	if err != nil {
-		return nil, err
-	}
-	sc, err := v.kind.scan.scan(f.raw)
-	if err != nil || sc.managedTo == 0 {
-		return f.raw, err
-	}
-	return slices.Concat(f.raw[:sc.managedFrom], f.raw[sc.managedTo:]), nil
 }
 
 // reset returns the fields that writers through a subresource, or of the object itself, can't own.
@@ -260,13 +248,24 @@ func (c *call) attempt(ctx context.Context, p part, old *storage.Entry, do edit)
 			c.defaults(ed.hub)
 		}
 	}
+	if c.claiming(p) {
+		if ed.hub, err = c.allocate(ctx, ed.hub, oldHub); err != nil {
+			return nil, err
+		}
+		a.Object = ed.hub
+	}
 	if err := c.judgeUpdate(ctx, p, ed.hub, oldHub, old.Rev); err != nil {
 		return nil, err
 	}
 	if err := c.validateAdmission(ctx, a); err != nil {
 		return nil, err
 	}
-	return c.store(ctx, ed.hub, old, oldHub)
+	e, err := c.store(ctx, ed.hub, old, oldHub)
+	if errors.Is(err, errTaken) {
+		c.late = true
+		return nil, errMoved
+	}
+	return e, err
 }
 
 // checkVersion refuses a write that was made for another state of the object.
@@ -345,19 +344,34 @@ func (c *call) update(ctx context.Context, p part) (*apimachinery.Response, erro
 	if err := c.inPlace(sent); err != nil {
 		return nil, err
 	}
+	uid := sent.GetUID()
+	take := func() (hub apimachinery.Object, err error) {
+		hub, sent = sent, nil
+		if hub == nil { // an earlier try changed it
+			if hub, err = c.decodeHub(body, strict); err == nil {
+				err = c.inPlace(hub)
+			}
+		}
+		return hub, err
+	}
 	do := func(_ context.Context, old *storage.Entry, _ apimachinery.Object) (edited, error) {
-		if uid := sent.GetUID(); uid != "" && string(uid) != old.Head.UID {
+		if uid != "" && string(uid) != old.Head.UID {
 			return edited{}, c.uidConflict(uid, old.Head.UID)
 		}
-		return edited{hub: deepCopy(sent)}, nil
+		hub, err := take()
+		return edited{hub: hub}, err
 	}
 	var missing func(context.Context) (*storage.Entry, error)
 	if c.k.res.Upsert && c.sub == nil {
 		missing = func(ctx context.Context) (*storage.Entry, error) {
-			if uid := sent.GetUID(); uid != "" {
+			if uid != "" {
 				return nil, c.uidConflict(uid, "")
 			}
-			return c.createInstead(ctx, deepCopy(sent), p, false)
+			hub, err := take()
+			if err != nil {
+				return nil, err
+			}
+			return c.createInstead(ctx, hub, p, false)
 		}
 	}
 	e, created, err := c.modify(ctx, p, do, missing)

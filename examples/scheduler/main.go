@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -61,7 +62,7 @@ func main() {
 
 // alone schedules on a control plane in this process, which keeps everything in memory.
 func alone(ctx context.Context, out io.Writer) (err error) {
-	plane, err := bedplate.Start(ctx, bedplate.Config{})
+	plane, err := bedplate.Start(ctx, bedplate.Config{NodeGrace: 24 * time.Hour}) // nobody speaks for its nodes
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
 	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
+	"github.com/bedplate/bedplate/apimachinery/kinds/discovery"
 	"github.com/bedplate/bedplate/reconcile"
 	"github.com/bedplate/bedplate/reconcile/controllers"
 )
@@ -61,7 +62,7 @@ func start(t *testing.T, view bool) *cluster {
 
 // open starts a cluster without controllers.
 func open(t *testing.T) *cluster {
-	resources := append(core.Resources(), apps.Resources()...)
+	resources := slices.Concat(core.Resources(), apps.Resources(), discovery.Resources())
 	resources = append(resources, coordination.Resources()...)
 	env := clienttest.Start(t, clienttest.Config{Resources: append(resources, clienttest.Widgets())})
 	c := &cluster{

@@ -8,6 +8,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,7 +46,12 @@ type Config struct {
 	// Addresses are the node's own; Listen is where its API is served. Defaults: see agent.Config.
 	Addresses []netip.Addr
 	Listen    string
-	// Network attaches pods that don't share the host's; nil: they have a loopback interface alone.
+	// HostNetwork is the network namespace that is the node's host, by its path; empty: this process's own. Every
+	// node of a machine needs one of its own: see netplug/hosts.
+	HostNetwork string
+	// Pods connects the pods that don't share the host's network, or a Network of your own does. Neither: they have
+	// a loopback interface alone.
+	Pods    *PodNetwork
 	Network agent.Network
 	// Labels, Taints and Capacity are the node's: see agent.Config.
 	Labels   map[string]string
@@ -66,6 +73,7 @@ type Node struct {
 	opened  chan struct{}
 	images  *image.Store
 	runtime *runtime.Runtime
+	network *network // nil: none of ours
 }
 
 // New checks the configuration; it starts nothing.
@@ -75,6 +83,17 @@ func New(c Config) (*Node, error) {
 		return nil, errors.New("configure node: Name and Client must be set")
 	case !filepath.IsAbs(c.Dir):
 		return nil, fmt.Errorf("configure node %s: folder %q is not absolute", c.Name, c.Dir)
+	}
+	if c.Pods != nil {
+		if err := c.Pods.validate(); err != nil {
+			return nil, fmt.Errorf("configure node %s: %w", c.Name, err)
+		}
+		if c.Network != nil {
+			return nil, fmt.Errorf("configure node %s: both Pods and Network are set", c.Name)
+		}
+	}
+	if len(c.Addresses) == 0 {
+		c.Addresses = Addresses()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -116,15 +135,26 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	told := make(chan error, 1)
 	tell, stop := context.WithCancel(context.WithoutCancel(ctx))
 	go func() { told <- recorder.Run(tell) }()
-	go func() {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var beside sync.WaitGroup
+	beside.Go(func() {
 		select {
 		case <-a.Ready():
 			close(n.ready)
 		case <-tell.Done():
+			return
 		}
-	}()
+		if n.network != nil {
+			n.network.publishDNS(tell, n.c.Client, n.c.Log)
+		}
+	})
+	if n.network != nil {
+		n.network.run(fail)
+	}
 	err = a.Run(ctx)
 	stop()
+	beside.Wait()
 	return errors.Join(err, <-told, n.close(ctx, a))
 }
 
@@ -143,6 +173,11 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, n.runtime.Detach())
 	}
+	if n.c.Pods != nil {
+		if n.network, err = n.openNetwork(*n.c.Pods); err != nil {
+			return errors.Join(err, n.images.Close(), n.runtime.Detach())
+		}
+	}
 	close(n.opened)
 	return nil
 }
@@ -156,15 +191,26 @@ func (n *Node) assemble() (*agent.Agent, *events.Recorder, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := agent.New(agent.Config{
+	a, err := agent.New(n.agentConfig(volumes, recorder))
+	return a, recorder, err
+}
+
+func (n *Node) agentConfig(volumes agent.Volumes, recorder *events.Recorder) agent.Config {
+	c := agent.Config{
 		NodeName: n.c.Name, Client: n.c.Client, Runtime: n.runtime, Images: n.images, Dir: n.c.Dir,
-		Network: n.c.Network, Volumes: volumes, Addresses: n.c.Addresses, Listen: n.c.Listen, TLS: n.c.TLS, Callers: n.c.Callers,
+		Network: n.c.Network, HostNetwork: n.c.HostNetwork, Volumes: volumes, Addresses: n.c.Addresses, Listen: n.c.Listen, TLS: n.c.TLS, Callers: n.c.Callers,
 		Labels: n.c.Labels, Taints: n.c.Taints, Capacity: n.c.Capacity, Log: n.c.Log,
 		Events: func(pod *corev1.Pod, kind, reason, message string) {
 			recorder.Record(events.Reference(pod), kind, reason, "%s", message)
 		},
-	})
-	return a, recorder, err
+	}
+	if n.network != nil {
+		c.Network = n.network.plug
+		if n.c.Pods.DNS.IsValid() {
+			c.DNS, c.Domain = []netip.Addr{n.c.Pods.DNS}, cmp.Or(n.c.Pods.Domain, "cluster.local")
+		}
+	}
+	return c
 }
 
 // stopTime bounds the stop of all pods.
@@ -173,7 +219,7 @@ const stopTime = 2 * time.Minute
 // close lets go of everything, or removes it.
 func (n *Node) close(ctx context.Context, a *agent.Agent) error {
 	if !n.c.StopPods || a == nil {
-		return errors.Join(n.images.Close(), n.runtime.Detach())
+		return errors.Join(n.closeNetwork(ctx, false), n.images.Close(), n.runtime.Detach())
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
@@ -181,7 +227,14 @@ func (n *Node) close(ctx context.Context, a *agent.Agent) error {
 	if err == nil {
 		err = n.images.Keep(nil)
 	}
-	return errors.Join(err, n.images.Close(), n.runtime.Shutdown(ctx), removePods(n.dir("pods")))
+	return errors.Join(err, n.images.Close(), n.runtime.Shutdown(ctx), n.closeNetwork(ctx, true), removePods(n.dir("pods")))
+}
+
+func (n *Node) closeNetwork(ctx context.Context, remove bool) error {
+	if n.network == nil {
+		return nil
+	}
+	return n.network.close(ctx, remove)
 }
 
 func removePods(dir string) error {

@@ -3,10 +3,10 @@ package apps
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/internal/same"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 )
 
@@ -105,6 +106,8 @@ func defaultDeployment(s *appsv1.DeploymentSpec) {
 	core.DefaultPodTemplate(&s.Template)
 }
 
+var sameDeploymentSpec = same.Func[appsv1.DeploymentSpec]()
+
 // prepareDeployment counts the generation, which changes of the annotations move too: the revision is one.
 func prepareDeployment(new, old apimachinery.Object) {
 	n := new.(*appsv1.Deployment)
@@ -116,7 +119,7 @@ func prepareDeployment(new, old apimachinery.Object) {
 	o := old.(*appsv1.Deployment)
 	n.Status, n.Generation = o.Status, o.Generation
 	core.PrepareTemplate(&n.Spec.Template, &o.Spec.Template)
-	if !equality.Semantic.DeepEqual(n.Spec, o.Spec) || !equality.Semantic.DeepEqual(n.Annotations, o.Annotations) {
+	if !sameDeploymentSpec(&n.Spec, &o.Spec) || !maps.Equal(n.Annotations, o.Annotations) {
 		n.Generation++
 	}
 }

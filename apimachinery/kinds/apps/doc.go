@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/internal/forms"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 )
 
@@ -142,7 +143,9 @@ func validateSelected(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, kind s
 	if s == nil {
 		errs = append(errs, field.Required(path, ""))
 	} else {
-		errs = append(errs, metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)...)
+		if !forms.IsSelector(s) {
+			errs = append(errs, metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)...)
+		}
 		if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
 			errs = append(errs, field.Invalid(path, s, "empty selector is invalid for "+kind))
 		}

@@ -5,13 +5,13 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/internal/same"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 )
 
@@ -70,6 +70,8 @@ func ReplicaSets() apimachinery.Resource {
 	}
 }
 
+var sameReplicaSetSpec = same.Func[appsv1.ReplicaSetSpec]()
+
 func prepareReplicaSet(new, old apimachinery.Object) {
 	n := new.(*appsv1.ReplicaSet)
 	if old == nil {
@@ -80,7 +82,7 @@ func prepareReplicaSet(new, old apimachinery.Object) {
 	o := old.(*appsv1.ReplicaSet)
 	n.Status, n.Generation = o.Status, o.Generation
 	core.PrepareTemplate(&n.Spec.Template, &o.Spec.Template)
-	if !equality.Semantic.DeepEqual(n.Spec, o.Spec) {
+	if !sameReplicaSetSpec(&n.Spec, &o.Spec) {
 		n.Generation++
 	}
 }

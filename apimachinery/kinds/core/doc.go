@@ -10,6 +10,6 @@ import "github.com/bedplate/bedplate/apimachinery"
 // Resources returns every kind of this package.
 func Resources() []apimachinery.Resource {
 	return []apimachinery.Resource{
-		ConfigMaps(), Events(), Namespaces(), Nodes(), Pods(), Secrets(), ServiceAccounts(),
+		ConfigMaps(), Endpoints(), Events(), Namespaces(), Nodes(), Pods(), Secrets(), ServiceAccounts(), Services(),
 	}
 }

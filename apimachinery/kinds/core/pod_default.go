@@ -62,16 +62,18 @@ func DefaultPodTemplate(t *corev1.PodTemplateSpec) {
 	DefaultPodSpec(&t.Spec)
 }
 
+var initAnnotations = []string{
+	"pod.alpha.kubernetes.io/init-containers", "pod.alpha.kubernetes.io/init-container-statuses",
+	"pod.beta.kubernetes.io/init-containers", "pod.beta.kubernetes.io/init-container-statuses",
+}
+
 // withoutInitAnnotations leaves out the annotations that were init containers before they became fields.
 func withoutInitAnnotations(annotations map[string]string) map[string]string {
 	kept := annotations
-	for _, stage := range []string{"alpha", "beta"} {
-		for _, name := range []string{"init-containers", "init-container-statuses"} {
-			key := "pod." + stage + ".kubernetes.io/" + name
-			if _, ok := kept[key]; ok {
-				kept = maps.Clone(kept)
-				delete(kept, key)
-			}
+	for _, key := range initAnnotations {
+		if _, ok := kept[key]; ok {
+			kept = maps.Clone(kept)
+			delete(kept, key)
 		}
 	}
 	return kept
@@ -133,7 +135,9 @@ func defaultTo[T any](p **T, value T) {
 }
 
 func defaultContainer(c *corev1.Container) {
-	set(&c.ImagePullPolicy, pullPolicy(c.Image))
+	if c.ImagePullPolicy == "" {
+		c.ImagePullPolicy = pullPolicy(c.Image)
+	}
 	set(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
 	set(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	for i := range c.Ports {

@@ -7,10 +7,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/internal/same"
 )
+
+var samePodSpec = same.Func[corev1.PodSpec]()
 
 // preparePod resets what a writer of the whole pod may not set, and counts the generation (KEP-5067).
 func preparePod(new *corev1.Pod, old apimachinery.Object) {
@@ -21,7 +23,7 @@ func preparePod(new *corev1.Pod, old apimachinery.Object) {
 	o := old.(*corev1.Pod)
 	new.Status, new.Generation = o.Status, o.Generation
 	dropGated(&new.Spec, &o.Spec)
-	if !equality.Semantic.DeepEqual(new.Spec, o.Spec) {
+	if !samePodSpec(&new.Spec, &o.Spec) {
 		new.Generation++
 	}
 }
@@ -57,44 +59,67 @@ func dropGated(s, old *corev1.PodSpec) {
 	if old.SchedulingGroup == nil {
 		s.SchedulingGroup = nil
 	}
-	blank(s, "EvictionResponders")
+	evictionResponders.blank(s)
 	dropStopSignals(s, old)
 	for i := range s.Volumes {
 		dropGatedVolume(&s.Volumes[i])
 	}
 	for c := range containers(s) {
 		for i := range c.VolumeMounts {
-			blank(&c.VolumeMounts[i], "BindMountOptions")
+			bindMountOptions.blank(&c.VolumeMounts[i])
 		}
 	}
 }
 
-// blank empties a field by its name: fields of alpha features come and go with the API's releases.
-func blank[T any](in *T, name string) {
-	if f := reflect.ValueOf(in).Elem().FieldByName(name); f.IsValid() {
-		f.SetZero()
+// gated is a field of a feature that is off, by its name: fields of alpha features come and go with the API's
+// releases.
+type gated[T any] struct{ index []int }
+
+func gatedField[T any](name string) gated[T] {
+	f, _ := reflect.TypeFor[T]().FieldByName(name)
+	return gated[T]{f.Index}
+}
+
+// blank empties the field, if there is one.
+func (g gated[T]) blank(in *T) {
+	if g.index != nil {
+		reflect.ValueOf(in).Elem().FieldByIndex(g.index).SetZero()
 	}
 }
 
+// blank empties a field by its name.
+func blank[T any](in *T, name string) { gatedField[T](name).blank(in) }
+
+var (
+	evictionResponders = gatedField[corev1.PodSpec]("EvictionResponders")
+	bindMountOptions   = gatedField[corev1.VolumeMount]("BindMountOptions")
+	emptyDirMode       = gatedField[corev1.EmptyDirVolumeSource]("Mode")
+	secretUser         = gatedField[corev1.SecretVolumeSource]("DefaultUser")
+	configMapUser      = gatedField[corev1.ConfigMapVolumeSource]("DefaultUser")
+	projectedUser      = gatedField[corev1.ProjectedVolumeSource]("DefaultUser")
+	tokenUser          = gatedField[corev1.ServiceAccountTokenProjection]("User")
+	volumeHealth       = gatedField[corev1.PodStatus]("VolumeHealth")
+)
+
 func dropGatedVolume(v *corev1.Volume) {
 	if v.EmptyDir != nil {
-		blank(v.EmptyDir, "Mode")
+		emptyDirMode.blank(v.EmptyDir)
 	}
 	if v.Secret != nil {
-		blank(v.Secret, "DefaultUser")
+		secretUser.blank(v.Secret)
 	}
 	if v.ConfigMap != nil {
-		blank(v.ConfigMap, "DefaultUser")
+		configMapUser.blank(v.ConfigMap)
 	}
 	if v.Projected == nil {
 		return
 	}
-	blank(v.Projected, "DefaultUser")
+	projectedUser.blank(v.Projected)
 	for i := range v.Projected.Sources {
 		s := &v.Projected.Sources[i]
 		s.ClusterTrustBundle, s.PodCertificate = nil, nil
 		if s.ServiceAccountToken != nil {
-			blank(s.ServiceAccountToken, "User")
+			tokenUser.blank(s.ServiceAccountToken)
 		}
 	}
 }
@@ -148,13 +173,13 @@ func podTerms(a *corev1.Affinity) func(yield func(*corev1.PodAffinityTerm) bool)
 		if a == nil {
 			return
 		}
-		var required [][]corev1.PodAffinityTerm
-		var preferred [][]corev1.WeightedPodAffinityTerm
+		var required [2][]corev1.PodAffinityTerm
+		var preferred [2][]corev1.WeightedPodAffinityTerm
 		if p := a.PodAffinity; p != nil {
-			required, preferred = append(required, p.RequiredDuringSchedulingIgnoredDuringExecution), append(preferred, p.PreferredDuringSchedulingIgnoredDuringExecution)
+			required[0], preferred[0] = p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution
 		}
 		if p := a.PodAntiAffinity; p != nil {
-			required, preferred = append(required, p.RequiredDuringSchedulingIgnoredDuringExecution), append(preferred, p.PreferredDuringSchedulingIgnoredDuringExecution)
+			required[1], preferred[1] = p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution
 		}
 		for _, list := range required {
 			for i := range list {
@@ -175,17 +200,17 @@ func podTerms(a *corev1.Affinity) func(yield func(*corev1.PodAffinityTerm) bool)
 
 // profilesFromAnnotations gives a new pod's containers the AppArmor profile that only an annotation asks for (KEP-24).
 func profilesFromAnnotations(p *corev1.Pod) {
-	if windows(&p.Spec) {
+	if windows(&p.Spec) || !hasPrefix(p.Annotations, appArmorPrefix) {
 		return
 	}
 	for c := range containers(&p.Spec) {
-		value, ok := p.Annotations[corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix+c.Name]
+		value, ok := p.Annotations[appArmorPrefix+c.Name]
 		if !ok || c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
 			continue
 		}
 		profile := profileOf(value)
 		v := &podValidator{}
-		if v.appArmor(profile, field.NewPath("")); profile == nil || len(v.errs) > 0 {
+		if v.appArmor(profile, nil); profile == nil || len(v.errs) > 0 {
 			continue
 		}
 		if !equality.Semantic.DeepEqual(profile, p.Spec.SecurityContext.AppArmorProfile) {
@@ -195,6 +220,16 @@ func profilesFromAnnotations(p *corev1.Pod) {
 			c.SecurityContext.AppArmorProfile = profile
 		}
 	}
+}
+
+// hasPrefix says whether some annotation begins so.
+func hasPrefix(annotations map[string]string, prefix string) bool {
+	for key := range annotations {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // profileOf reads the AppArmor profile of an annotation; nil: it is none.

@@ -41,7 +41,7 @@ func preparePodStatus(_ context.Context, new, old apimachinery.Object) {
 // dropGatedStatus takes out the fields of features that Kubernetes has off by default.
 func dropGatedStatus(s *corev1.PodStatus) {
 	s.NodeAllocatableResourceClaimStatuses = nil
-	blank(s, "VolumeHealth")
+	volumeHealth.blank(s)
 	for _, list := range [][]corev1.ContainerStatus{s.ContainerStatuses, s.InitContainerStatuses, s.EphemeralContainerStatuses} {
 		for i := range list {
 			for j := range list[i].VolumeMounts {

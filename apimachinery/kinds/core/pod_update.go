@@ -2,6 +2,7 @@ package core
 
 import (
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -30,21 +31,25 @@ func validatePodUpdate(new, old *corev1.Pod) field.ErrorList {
 	}
 	errs = append(errs, validateTolerationUpdate(new, old)...)
 	errs = append(errs, validateGateUpdate(new, old)...)
-	kept := withMutable(new.Spec, old.Spec)
+	if samePodSpec(&new.Spec, &old.Spec) {
+		return errs
+	}
+	kept := withMutable(&new.Spec, &old.Spec)
 	if len(old.Spec.SchedulingGates) > 0 {
 		errs = append(errs, validateGatedSelection(&kept, &old.Spec)...)
 	}
-	if !equality.Semantic.DeepEqual(kept, old.Spec) {
+	if !samePodSpec(&kept, &old.Spec) {
 		errs = append(errs, field.Forbidden(spec, "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"))
 	}
 	return errs
 }
 
-// withMutable returns a copy of new with all that any update may change put back to what old has.
-func withMutable(new, old corev1.PodSpec) corev1.PodSpec {
-	out := *new.DeepCopy()
-	keepImages(out.Containers, old.Containers)
-	keepImages(out.InitContainers, old.InitContainers)
+// withMutable returns new with all that any update may change put back to what old has. Beneath, it shares with new
+// what it leaves alone.
+func withMutable(new, old *corev1.PodSpec) corev1.PodSpec {
+	out := *new
+	out.Containers = withImages(new.Containers, old.Containers)
+	out.InitContainers = withImages(new.InitContainers, old.InitContainers)
 	out.ActiveDeadlineSeconds, out.Tolerations, out.SchedulingGates = old.ActiveDeadlineSeconds, old.Tolerations, old.SchedulingGates
 	if g := old.TerminationGracePeriodSeconds; g != nil && *g < 0 && out.TerminationGracePeriodSeconds != nil && *out.TerminationGracePeriodSeconds == 1 {
 		out.TerminationGracePeriodSeconds = g
@@ -52,10 +57,12 @@ func withMutable(new, old corev1.PodSpec) corev1.PodSpec {
 	return out
 }
 
-func keepImages(new, old []corev1.Container) {
-	for i := range new {
-		new[i].Image = old[i].Image
+func withImages(new, old []corev1.Container) []corev1.Container {
+	out := slices.Clone(new)
+	for i := range out {
+		out[i].Image = old[i].Image
 	}
+	return out
 }
 
 func validateGateUpdate(new, old *corev1.Pod) field.ErrorList {
@@ -97,7 +104,8 @@ func validateGatedSelection(new, old *corev1.PodSpec) field.ErrorList {
 	case old.Affinity == nil && new.Affinity.PodAffinity == nil && new.Affinity.PodAntiAffinity == nil:
 		new.Affinity = nil
 	default:
-		new.Affinity.NodeAffinity = before
+		kept := *new.Affinity
+		kept.NodeAffinity, new.Affinity = before, &kept
 	}
 	return errs
 }

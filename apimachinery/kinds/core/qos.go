@@ -8,23 +8,16 @@ import (
 // QOS is the quality-of-service class of a pod: Guaranteed where every container limits cpu and memory to what
 // it requests, BestEffort where none asks for either, Burstable else. Pod-level resources, where set, decide alone.
 func QOS(s *corev1.PodSpec) corev1.PodQOSClass {
-	var all []corev1.ResourceRequirements
+	asks, guaranteed := false, true
+	judge := func(r *corev1.ResourceRequirements) {
+		asks = asks || asksQOS(r.Requests) || asksQOS(r.Limits)
+		guaranteed = guaranteed && limited(r, corev1.ResourceCPU) && limited(r, corev1.ResourceMemory)
+	}
 	if s.Resources != nil && (len(s.Resources.Requests) > 0 || len(s.Resources.Limits) > 0) {
-		all = []corev1.ResourceRequirements{*s.Resources}
+		judge(s.Resources)
 	} else {
 		for c := range containers(s) {
-			all = append(all, c.Resources)
-		}
-	}
-	asks, guaranteed := false, true
-	for _, r := range all {
-		asks = asks || asksQOS(r.Requests) || asksQOS(r.Limits)
-		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			limit, ok := r.Limits[name]
-			request, asked := r.Requests[name]
-			if !ok || limit.IsZero() || (asked && request.Cmp(limit) != 0) {
-				guaranteed = false
-			}
+			judge(&c.Resources)
 		}
 	}
 	switch {
@@ -34,6 +27,13 @@ func QOS(s *corev1.PodSpec) corev1.PodQOSClass {
 		return corev1.PodQOSGuaranteed
 	}
 	return corev1.PodQOSBurstable
+}
+
+// limited says whether a resource is limited to what is requested of it.
+func limited(r *corev1.ResourceRequirements, name corev1.ResourceName) bool {
+	limit, ok := r.Limits[name]
+	request, asked := r.Requests[name]
+	return ok && !limit.IsZero() && (!asked || request.Cmp(limit) == 0)
 }
 
 func asksQOS(list corev1.ResourceList) bool {

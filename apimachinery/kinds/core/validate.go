@@ -1,13 +1,15 @@
 package core
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery/internal/forms"
 )
 
 // The fields at fault are named here as Kubernetes names them, which is not always where they are: a client that
@@ -49,7 +51,7 @@ func oneOf[S ~string](path *field.Path, have S, supported ...S) field.ErrorList 
 	return field.ErrorList{notOneOf(path, have, supported...)}
 }
 
-func invalid(path *field.Path, value any, messages ...string) field.ErrorList {
+func invalid[T any](path *field.Path, value T, messages ...string) field.ErrorList {
 	var errs field.ErrorList
 	for _, msg := range messages {
 		errs = append(errs, field.Invalid(path, value, msg))
@@ -58,7 +60,7 @@ func invalid(path *field.Path, value any, messages ...string) field.ErrorList {
 }
 
 func validateQualifiedName(name string, path *field.Path) field.ErrorList {
-	return invalid(path, name, utilvalidation.IsQualifiedName(name)...)
+	return invalid(path, name, forms.QualifiedName(name)...)
 }
 
 // joined are several messages as one.
@@ -87,4 +89,25 @@ func sortedKeys[K ~string, V any](m map[K]V) []K {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// sorted yields a map's items by their keys; those of a small map without allocating.
+func sorted[K ~string, V any](m map[K]V) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		type item struct {
+			key   K
+			value V
+		}
+		var few [8]item
+		items := few[:0]
+		for k, v := range m {
+			items = append(items, item{k, v})
+		}
+		slices.SortFunc(items, func(a, b item) int { return strings.Compare(string(a.key), string(b.key)) })
+		for _, i := range items {
+			if !yield(i.key, i.value) {
+				return
+			}
+		}
+	}
 }

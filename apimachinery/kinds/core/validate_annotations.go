@@ -19,29 +19,34 @@ const (
 	seccompPrefix          = corev1.SeccompContainerAnnotationKeyPrefix
 )
 
-func validatePodAnnotations(annotations map[string]string, s *corev1.PodSpec, path *field.Path) field.ErrorList {
+var annotationsPath = field.NewPath("metadata", "annotations")
+
+func validatePodAnnotations(annotations map[string]string, s *corev1.PodSpec, path *place) field.ErrorList {
 	var errs field.ErrorList
 	if value, mirror := annotations[corev1.MirrorPodAnnotationKey]; mirror && s.NodeName == "" {
-		errs = append(errs, field.Invalid(path.Key(corev1.MirrorPodAnnotationKey), value, "must set spec.nodeName if mirror pod annotation is set"))
+		errs = append(errs, field.Invalid(path.key(corev1.MirrorPodAnnotationKey).path(), value, "must set spec.nodeName if mirror pod annotation is set"))
 	}
 	if text := annotations[tolerationsAnnotation]; text != "" {
 		var tolerations []corev1.Toleration
 		if err := json.Unmarshal([]byte(text), &tolerations); err != nil {
-			errs = append(errs, field.Invalid(path, tolerationsAnnotation, err.Error()))
+			errs = append(errs, field.Invalid(path.path(), tolerationsAnnotation, err.Error()))
 		} else {
-			errs = append(errs, validateTolerations(tolerations, path.Child(tolerationsAnnotation))...)
+			errs = append(errs, validateTolerations(tolerations, path.child(tolerationsAnnotation))...)
 		}
 	}
 	if cost, ok := annotations[deletionCostAnnotation]; ok && !isCost(cost) {
-		errs = append(errs, field.Invalid(path.Key(deletionCostAnnotation), cost, "must be a 32bit integer"))
+		errs = append(errs, field.Invalid(path.key(deletionCostAnnotation).path(), cost, "must be a 32bit integer"))
 	}
-	for _, key := range sortedKeys(annotations) {
-		value := annotations[key]
+	var names map[string]bool
+	for key, value := range sorted(annotations) {
 		switch {
 		case key == seccompPodAnnotation, strings.HasPrefix(key, seccompPrefix):
-			errs = append(errs, validateSeccompName(value, path.Child(key))...)
+			errs = append(errs, validateSeccompName(value, path.child(key))...)
 		case strings.HasPrefix(key, appArmorPrefix):
-			errs = append(errs, validateAppArmorAnnotation(key, value, s, path.Key(key))...)
+			if names == nil {
+				names = containerNames(s)
+			}
+			errs = append(errs, validateAppArmorAnnotation(key, value, names, path.key(key))...)
 		}
 	}
 	return errs
@@ -57,7 +62,7 @@ func isCost(cost string) bool {
 }
 
 // validateSeccompName judges a profile by the name that annotations have for it.
-func validateSeccompName(name string, path *field.Path) field.ErrorList {
+func validateSeccompName(name string, path *place) field.ErrorList {
 	switch name {
 	case corev1.SeccompProfileRuntimeDefault, corev1.DeprecatedSeccompProfileDockerDefault, corev1.SeccompProfileNameUnconfined:
 		return nil
@@ -65,18 +70,23 @@ func validateSeccompName(name string, path *field.Path) field.ErrorList {
 	if file, ok := strings.CutPrefix(name, corev1.SeccompLocalhostProfileNamePrefix); ok {
 		return validateLocalPath(file, path)
 	}
-	return field.ErrorList{field.Invalid(path, name, "must be a valid seccomp profile")}
+	return field.ErrorList{field.Invalid(path.path(), name, "must be a valid seccomp profile")}
 }
 
-func validateAppArmorAnnotation(key, value string, s *corev1.PodSpec, path *field.Path) field.ErrorList {
+func containerNames(s *corev1.PodSpec) map[string]bool {
+	names := map[string]bool{}
+	visitContainers(s, nil, func(c *corev1.Container, _ *place) { names[c.Name] = true })
+	return names
+}
+
+func validateAppArmorAnnotation(key, value string, names map[string]bool, path *place) field.ErrorList {
 	var errs field.ErrorList
-	name, found := strings.TrimPrefix(key, appArmorPrefix), false
-	visitContainers(s, nil, func(c *corev1.Container, _ *field.Path) { found = found || c.Name == name })
-	if !found {
-		errs = append(errs, field.Invalid(path, name, "container not found"))
+	name := strings.TrimPrefix(key, appArmorPrefix)
+	if !names[name] {
+		errs = append(errs, field.Invalid(path.path(), name, "container not found"))
 	}
 	if err := appArmorForm(value); err != nil {
-		errs = append(errs, field.Invalid(path, value, err.Error()))
+		errs = append(errs, field.Invalid(path.path(), value, err.Error()))
 	}
 	return errs
 }
@@ -94,14 +104,13 @@ func appArmorForm(profile string) error {
 
 // validateAnnotationUpdate keeps the annotations that containers were started by.
 func validateAnnotationUpdate(new, old *corev1.Pod) field.ErrorList {
-	path := field.NewPath("metadata", "annotations")
 	var errs field.ErrorList
 	forbid := func(key, what string) {
 		if strings.HasPrefix(key, appArmorPrefix) {
-			errs = append(errs, field.Forbidden(path.Key(key), fmt.Sprintf("may not %s AppArmor annotations", what)))
+			errs = append(errs, field.Forbidden(annotationsPath.Key(key), fmt.Sprintf("may not %s AppArmor annotations", what)))
 		}
 		if key == corev1.MirrorPodAnnotationKey {
-			errs = append(errs, field.Forbidden(path.Key(key), fmt.Sprintf("may not %s mirror pod annotation", what)))
+			errs = append(errs, field.Forbidden(annotationsPath.Key(key), fmt.Sprintf("may not %s mirror pod annotation", what)))
 		}
 	}
 	for key, value := range old.Annotations {
@@ -114,25 +123,27 @@ func validateAnnotationUpdate(new, old *corev1.Pod) field.ErrorList {
 			forbid(key, "add")
 		}
 	}
-	return append(errs, validatePodAnnotations(new.Annotations, &new.Spec, path)...)
+	return append(errs, located(annotationsPath, func(at *place) field.ErrorList { return validatePodAnnotations(new.Annotations, &new.Spec, at) })...)
 }
 
 // validateProfilesAgree refuses seccomp and AppArmor annotations that say something else than the fields.
-func validateProfilesAgree(annotations map[string]string, s *corev1.PodSpec, path *field.Path) field.ErrorList {
+func validateProfilesAgree(annotations map[string]string, s *corev1.PodSpec, path *place) field.ErrorList {
 	var errs field.ErrorList
-	differ := func(part string, at *field.Path) {
+	differ := func(part string, at *place) {
 		if part != "" {
-			errs = append(errs, field.Forbidden(at.Child(part), "must be what the annotation says"))
+			errs = append(errs, field.Forbidden(at.child(part).path(), "must be what the annotation says"))
 		}
 	}
 	pod := s.SecurityContext
 	if name, ok := annotations[seccompPodAnnotation]; ok && pod != nil && pod.SeccompProfile != nil {
-		differ(seccompDiffers(name, pod.SeccompProfile), path.Child("securityContext", "seccompProfile"))
+		differ(seccompDiffers(name, pod.SeccompProfile), path.child("securityContext").child("seccompProfile"))
 	}
-	visitContainers(s, path, func(c *corev1.Container, at *field.Path) {
-		at = at.Child("securityContext")
-		if name, ok := annotations[seccompPrefix+c.Name]; ok && c.SecurityContext != nil && c.SecurityContext.SeccompProfile != nil {
-			differ(seccompDiffers(name, c.SecurityContext.SeccompProfile), at.Child("seccompProfile"))
+	visitContainers(s, path, func(c *corev1.Container, at *place) {
+		at = at.child("securityContext")
+		if c.SecurityContext != nil && c.SecurityContext.SeccompProfile != nil {
+			if name, ok := annotations[seccompPrefix+c.Name]; ok {
+				differ(seccompDiffers(name, c.SecurityContext.SeccompProfile), at.child("seccompProfile"))
+			}
 		}
 		var profile *corev1.AppArmorProfile
 		if pod != nil {
@@ -141,8 +152,11 @@ func validateProfilesAgree(annotations map[string]string, s *corev1.PodSpec, pat
 		if c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
 			profile = c.SecurityContext.AppArmorProfile
 		}
-		if name, ok := annotations[appArmorPrefix+c.Name]; ok && profile != nil && !windows(s) {
-			differ(appArmorDiffers(name, profile), at.Child("appArmorProfile"))
+		if profile == nil || windows(s) {
+			return
+		}
+		if name, ok := annotations[appArmorPrefix+c.Name]; ok {
+			differ(appArmorDiffers(name, profile), at.child("appArmorProfile"))
 		}
 	})
 	return errs

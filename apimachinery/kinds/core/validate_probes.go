@@ -7,28 +7,30 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery/internal/forms"
 )
 
 // probe judges a probe; once says that one success must do, as for liveness and startup.
-func (v *podValidator) probe(p *corev1.Probe, at *field.Path, once bool) {
+func (v *podValidator) probe(p *corev1.Probe, at *place, once bool) {
 	if p == nil {
 		return
 	}
 	v.handlers(at, handlers{p.Exec, p.HTTPGet, p.TCPSocket, p.GRPC, nil})
-	v.notNegative(int64(p.InitialDelaySeconds), at.Child("initialDelaySeconds"))
-	v.notNegative(int64(p.TimeoutSeconds), at.Child("timeoutSeconds"))
-	v.notNegative(int64(p.PeriodSeconds), at.Child("periodSeconds"))
-	v.notNegative(int64(p.SuccessThreshold), at.Child("successThreshold"))
-	v.notNegative(int64(p.FailureThreshold), at.Child("failureThreshold"))
+	v.notNegative(int64(p.InitialDelaySeconds), at.child("initialDelaySeconds"))
+	v.notNegative(int64(p.TimeoutSeconds), at.child("timeoutSeconds"))
+	v.notNegative(int64(p.PeriodSeconds), at.child("periodSeconds"))
+	v.notNegative(int64(p.SuccessThreshold), at.child("successThreshold"))
+	v.notNegative(int64(p.FailureThreshold), at.child("failureThreshold"))
 	if once && p.SuccessThreshold != 1 {
-		v.invalid(at.Child("successThreshold"), p.SuccessThreshold, "must be 1")
+		v.invalid(at.child("successThreshold"), p.SuccessThreshold, "must be 1")
 	}
 	if g := p.TerminationGracePeriodSeconds; g != nil && *g <= 0 {
-		v.invalid(at.Child("terminationGracePeriodSeconds"), *g, "must be greater than 0")
+		v.invalid(at.child("terminationGracePeriodSeconds"), *g, "must be greater than 0")
 	}
 }
 
-func (v *podValidator) lifecycle(l *corev1.Lifecycle, at *field.Path) {
+func (v *podValidator) lifecycle(l *corev1.Lifecycle, at *place) {
 	if l == nil {
 		return
 	}
@@ -37,23 +39,23 @@ func (v *podValidator) lifecycle(l *corev1.Lifecycle, at *field.Path) {
 		*corev1.LifecycleHandler
 	}{{"postStart", l.PostStart}, {"preStop", l.PreStop}} {
 		if h.LifecycleHandler != nil {
-			v.handlers(at.Child(h.name), handlers{h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep})
+			v.handlers(at.child(h.name), handlers{h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep})
 		}
 	}
 	if l.StopSignal != nil {
-		v.stopSignal(*l.StopSignal, at.Child("stopSignal"))
+		v.stopSignal(*l.StopSignal, at.child("stopSignal"))
 	}
 }
 
 // stopSignal judges KEP-4960's signal, whose meaning depends on the system.
-func (v *podValidator) stopSignal(s corev1.Signal, at *field.Path) {
+func (v *podValidator) stopSignal(s corev1.Signal, at *place) {
 	switch {
 	case v.spec.OS == nil:
-		v.add(field.Forbidden(at, "may not be set for containers with empty `spec.os.name`"))
+		v.add(field.Forbidden(at.path(), "may not be set for containers with empty `spec.os.name`"))
 	case v.spec.OS.Name == corev1.Windows && !slices.Contains(windowsSignals, s):
-		v.add(notOneOf(at, s, windowsSignals...))
+		v.add(notOneOf(at.path(), s, windowsSignals...))
 	case v.spec.OS.Name == corev1.Linux && !slices.Contains(linuxSignals, s):
-		v.add(notOneOf(at, s, linuxSignals...))
+		v.add(notOneOf(at.path(), s, linuxSignals...))
 	}
 }
 
@@ -82,59 +84,59 @@ type handlers struct {
 	sleep *corev1.SleepAction
 }
 
-func (v *podValidator) handlers(at *field.Path, h handlers) {
+func (v *podValidator) handlers(at *place, h handlers) {
 	count := 0
-	one := func(name string, set bool) (*field.Path, bool) {
+	one := func(name string, set bool) (*place, bool) {
 		if !set {
 			return nil, false
 		}
 		if count++; count > 1 {
-			v.add(field.Forbidden(at.Child(name), "may not specify more than 1 handler type"))
+			v.add(field.Forbidden(at.child(name).path(), "may not specify more than 1 handler type"))
 			return nil, false
 		}
-		return at.Child(name), true
+		return at.child(name), true
 	}
 	if p, ok := one("exec", h.exec != nil); ok && len(h.exec.Command) == 0 {
-		v.add(field.Required(p.Child("command"), ""))
+		v.add(field.Required(p.child("command").path(), ""))
 	}
 	if p, ok := one("httpGet", h.http != nil); ok {
 		v.httpGet(h.http, p)
 	}
 	if p, ok := one("tcpSocket", h.tcp != nil); ok {
-		v.port(h.tcp.Port, p.Child("port"))
+		v.port(h.tcp.Port, p.child("port"))
 	}
 	if p, ok := one("grpc", h.grpc != nil); ok {
-		v.port(intstr.FromInt32(h.grpc.Port), p.Child("port"))
+		v.port(intstr.FromInt32(h.grpc.Port), p.child("port"))
 	}
 	if p, ok := one("sleep", h.sleep != nil); ok {
 		v.sleep(h.sleep, p)
 	}
 	if count == 0 {
-		v.add(field.Required(at, "must specify a handler type"))
+		v.add(field.Required(at.path(), "must specify a handler type"))
 	}
 }
 
-func (v *podValidator) sleep(s *corev1.SleepAction, at *field.Path) {
+func (v *podValidator) sleep(s *corev1.SleepAction, at *place) {
 	if grace := v.spec.TerminationGracePeriodSeconds; grace != nil && (s.Seconds < 0 || s.Seconds > *grace) {
 		v.invalid(at, s.Seconds, "must be non-negative and less than terminationGracePeriodSeconds")
 	}
 }
 
-func (v *podValidator) httpGet(g *corev1.HTTPGetAction, at *field.Path) {
-	v.required(g.Path, at.Child("path"))
-	v.port(g.Port, at.Child("port"))
+func (v *podValidator) httpGet(g *corev1.HTTPGetAction, at *place) {
+	v.required(g.Path, at.child("path"))
+	v.port(g.Port, at.child("port"))
 	if g.Scheme != corev1.URISchemeHTTP && g.Scheme != corev1.URISchemeHTTPS {
-		v.add(notOneOf(at.Child("scheme"), g.Scheme, corev1.URISchemeHTTP, corev1.URISchemeHTTPS))
+		v.add(notOneOf(at.child("scheme").path(), g.Scheme, corev1.URISchemeHTTP, corev1.URISchemeHTTPS))
 	}
 	for _, h := range g.HTTPHeaders {
-		v.invalid(at.Child("httpHeaders"), h.Name, utilvalidation.IsHTTPHeaderName(h.Name)...)
+		v.form(at.child("httpHeaders"), h.Name, utilvalidation.IsHTTPHeaderName)
 	}
 }
 
-func (v *podValidator) port(p intstr.IntOrString, at *field.Path) {
+func (v *podValidator) port(p intstr.IntOrString, at *place) {
 	if p.Type == intstr.Int {
-		v.invalid(at, p.IntValue(), utilvalidation.IsValidPortNum(p.IntValue())...)
+		v.add(invalid(at.path(), p.IntValue(), utilvalidation.IsValidPortNum(p.IntValue())...)...)
 		return
 	}
-	v.invalid(at, p.StrVal, utilvalidation.IsValidPortName(p.StrVal)...)
+	v.form(at, p.StrVal, forms.PortName)
 }

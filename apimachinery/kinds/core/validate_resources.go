@@ -8,8 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validation"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery/internal/forms"
 )
 
 // What is counted in whole units.
@@ -26,7 +27,7 @@ func native(name corev1.ResourceName) bool {
 // extended says whether a resource is a device plugin's: any fully qualified name outside kubernetes.io.
 func extended(name corev1.ResourceName) bool {
 	return !native(name) && !strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) &&
-		len(utilvalidation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
+		forms.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))
 }
 
 // noOvercommit says whether a resource can't be promised twice.
@@ -50,24 +51,23 @@ func wholePages(name corev1.ResourceName, q resource.Quantity) bool {
 }
 
 // requirements judges what a container, or a pod, asks for and may have; name judges the resources' names.
-func (v *podValidator) requirements(r *corev1.ResourceRequirements, at *field.Path, name func(corev1.ResourceName, *field.Path) field.ErrorList) {
-	limits, requests := at.Child("limits"), at.Child("requests")
+func (v *podValidator) requirements(r *corev1.ResourceRequirements, at *place, name func(corev1.ResourceName, *place) field.ErrorList) {
+	limits, requests := at.child("limits"), at.child("requests")
 	compute, pages := false, false
-	judge := func(n corev1.ResourceName, q resource.Quantity, at *field.Path) {
+	judge := func(n corev1.ResourceName, q resource.Quantity, at *place) {
 		v.add(name(n, at)...)
-		v.add(validateAmount(n, q, at)...)
+		v.add(validateAmount(n, q, at.path())...)
 		if hugePages(n) && !wholePages(n, q) {
 			v.invalid(at, q.String(), fmt.Sprintf("%s is not positive integer multiple of %s", q.String(), n))
 		}
 		compute = compute || n == corev1.ResourceCPU || n == corev1.ResourceMemory
 		pages = pages || hugePages(n)
 	}
-	for _, n := range sortedKeys(r.Limits) {
-		judge(n, r.Limits[n], limits.Key(string(n)))
+	for n, q := range sorted(r.Limits) {
+		judge(n, q, limits.key(string(n)))
 	}
-	for _, n := range sortedKeys(r.Requests) {
-		q := r.Requests[n]
-		judge(n, q, requests.Key(string(n)))
+	for n, q := range sorted(r.Requests) {
+		judge(n, q, requests.key(string(n)))
 		limit, limited := r.Limits[n]
 		switch {
 		case limited && noOvercommit(n) && q.Cmp(limit) != 0:
@@ -75,22 +75,22 @@ func (v *podValidator) requirements(r *corev1.ResourceRequirements, at *field.Pa
 		case limited && q.Cmp(limit) > 0:
 			v.invalid(requests, q.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", n, limit.String()))
 		case !limited && noOvercommit(n):
-			v.add(field.Required(limits, "Limit must be set for non overcommitable resources"))
+			v.add(field.Required(limits.path(), "Limit must be set for non overcommitable resources"))
 		}
 	}
 	if pages && !compute {
-		v.add(field.Forbidden(at, "HugePages require cpu or memory"))
+		v.add(field.Forbidden(at.path(), "HugePages require cpu or memory"))
 	}
-	v.claimNames(r.Claims, at.Child("claims"))
+	v.claimNames(r.Claims, at.child("claims"))
 }
 
 // validateResourceName judges a name in any list of resources.
-func validateResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
-	if errs := invalid(path, name, utilvalidation.IsQualifiedName(string(name))...); len(errs) > 0 {
+func validateResourceName(name corev1.ResourceName, path *place) field.ErrorList {
+	if errs := invalid(path.path(), name, forms.QualifiedName(string(name))...); len(errs) > 0 {
 		return errs
 	}
 	if !qualified(string(name)) && !standard(name) {
-		return field.ErrorList{field.Invalid(path, name, "must be a standard resource type or fully qualified")}
+		return field.ErrorList{field.Invalid(path.path(), name, "must be a standard resource type or fully qualified")}
 	}
 	return nil
 }
@@ -110,56 +110,59 @@ func standard(name corev1.ResourceName) bool {
 	return slices.Contains(counted, name) || hugePages(name) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix)
 }
 
-func validateContainerResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
+func validateContainerResource(name corev1.ResourceName, path *place) field.ErrorList {
+	if name == corev1.ResourceCPU || name == corev1.ResourceMemory { // as nearly always
+		return nil
+	}
 	errs := validateResourceName(name, path)
 	if !qualified(string(name)) {
 		if name != corev1.ResourceCPU && name != corev1.ResourceMemory && name != corev1.ResourceEphemeralStorage && !hugePages(name) {
-			errs = append(errs, field.Invalid(path, name, "must be a standard resource for containers"))
+			errs = append(errs, field.Invalid(path.path(), name, "must be a standard resource for containers"))
 		}
 	} else if !native(name) && !extended(name) {
-		errs = append(errs, field.Invalid(path, name, "doesn't follow extended resource name standard"))
+		errs = append(errs, field.Invalid(path.path(), name, "doesn't follow extended resource name standard"))
 	}
 	return errs
 }
 
-func validatePodResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
+func validatePodResource(name corev1.ResourceName, path *place) field.ErrorList {
 	if errs := validateResourceName(name, path); len(errs) > 0 {
 		return errs
 	}
 	if !podLevel(name) {
-		return field.ErrorList{notOneOf(path, name, corev1.ResourceCPU, "hugepages-", corev1.ResourceMemory)}
+		return field.ErrorList{notOneOf(path.path(), name, corev1.ResourceCPU, "hugepages-", corev1.ResourceMemory)}
 	}
 	return nil
 }
 
 // podResources judges pod-level resources (KEP-2837): they must have room for what the containers are promised.
 func (v *podValidator) podResources() {
-	r, at := v.spec.Resources, v.path.Child("resources")
+	r, at := v.spec.Resources, v.path.child("resources")
 	if r == nil {
 		return
 	}
 	if windows(v.spec) {
-		v.add(field.Forbidden(at, "may not be set for a windows pod"))
+		v.add(field.Forbidden(at.path(), "may not be set for a windows pod"))
 		return
 	}
 	if r.Claims != nil {
-		v.add(field.Forbidden(at.Child("claims"), "claims may not be set for Resources at pod-level"))
+		v.add(field.Forbidden(at.child("claims").path(), "claims may not be set for Resources at pod-level"))
 	}
 	v.requirements(r, at, validatePodResource)
-	for name, sum := range together(v.spec, requestsOf) {
+	for name, sum := range sorted(together(v.spec, requestsOf)) {
 		if q, ok := r.Requests[name]; ok && sum.Cmp(q) > 0 {
-			v.invalid(at.Child("requests").Key(string(name)), q.String(), "must be greater than or equal to aggregate container requests of "+sum.String())
+			v.invalid(at.child("requests").key(string(name)), q.String(), "must be greater than or equal to aggregate container requests of "+sum.String())
 		}
 	}
-	for name, sum := range together(v.spec, limitsOf) {
+	for name, sum := range sorted(together(v.spec, limitsOf)) {
 		if q, ok := r.Limits[name]; ok && hugePages(name) && sum.Cmp(q) > 0 {
-			v.invalid(at.Child("limits").Key(string(name)), q.String(), "must be greater than or equal to aggregate container limits of "+sum.String())
+			v.invalid(at.child("limits").key(string(name)), q.String(), "must be greater than or equal to aggregate container limits of "+sum.String())
 		}
 	}
 	for i, c := range v.spec.Containers {
-		for name, q := range c.Resources.Limits {
+		for name, q := range sorted(c.Resources.Limits) {
 			if most, ok := r.Limits[name]; ok && q.Cmp(most) > 0 {
-				v.invalid(at.Child("containers").Index(i).Key(string(name)).Child("limits"), q.String(), "must be less than or equal to pod limits of "+most.String())
+				v.invalid(at.child("containers").index(i).key(string(name)).child("limits"), q.String(), "must be less than or equal to pod limits of "+most.String())
 			}
 		}
 	}
@@ -169,58 +172,61 @@ func (v *podValidator) podResources() {
 func (v *podValidator) claims() {
 	names := distinct{}
 	for i, c := range v.spec.ResourceClaims {
-		at := v.path.Child("resourceClaims").Index(i)
+		at := v.path.child("resourceClaims").index(i)
 		if v.meta != nil {
 			if _, mirror := v.meta.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 				v.add(field.Forbidden(field.NewPath(""), "static pods do not support resource claims"))
 				continue
 			}
 		}
-		v.required(c.Name, at.Child("name"))
+		v.required(c.Name, at.child("name"))
 		if c.Name != "" {
-			if errs := names.check(c.Name, at.Child("name")); len(errs) > 0 {
+			if errs := names.check(c.Name, at.child("name").path()); len(errs) > 0 {
 				v.add(errs...)
 			} else {
-				v.invalid(at.Child("name"), c.Name, utilvalidation.IsDNS1123Label(c.Name)...)
+				v.form(at.child("name"), c.Name, forms.Label)
 			}
 		}
 		if (c.ResourceClaimName == nil) == (c.ResourceClaimTemplateName == nil) {
 			v.invalid(at, c, "must specify exactly one of: `resourceClaimName`, `resourceClaimTemplateName`")
 		}
 		if n := c.ResourceClaimName; n != nil {
-			v.invalid(at.Child("resourceClaimName"), *n, validation.NameIsDNSSubdomain(*n, false)...)
+			v.form(at.child("resourceClaimName"), *n, forms.Subdomain)
 		}
 		if n := c.ResourceClaimTemplateName; n != nil {
-			v.invalid(at.Child("resourceClaimTemplateName"), *n, validation.NameIsDNSSubdomain(*n, false)...)
+			v.form(at.child("resourceClaimTemplateName"), *n, forms.Subdomain)
 		}
 	}
 }
 
 // claimNames judges a container's use of the pod's claims: of a claim as a whole, or of some of its requests, each once.
-func (v *podValidator) claimNames(claims []corev1.ResourceClaim, path *field.Path) {
+func (v *podValidator) claimNames(claims []corev1.ResourceClaim, path *place) {
+	if len(claims) == 0 {
+		return
+	}
 	whole, parts := distinct{}, distinct{}
 	for i, c := range claims {
-		at := path.Index(i)
+		at := path.index(i)
 		if c.Name == "" {
-			v.add(field.Required(at, ""))
+			v.add(field.Required(at.path(), ""))
 			continue
 		}
 		switch id := c.Name + "/" + c.Request; {
 		case whole[c.Name]:
-			v.add(field.Duplicate(at, c.Name))
+			v.add(field.Duplicate(at.path(), c.Name))
 		case c.Request == "":
 			for part := range parts {
 				if strings.HasPrefix(part, c.Name+"/") {
-					v.add(field.Duplicate(at, c.Name))
+					v.add(field.Duplicate(at.path(), c.Name))
 				}
 			}
 			whole[c.Name] = true
 		default:
-			v.invalid(at.Child("request"), c.Request, utilvalidation.IsDNS1123Label(c.Request)...)
-			v.add(parts.check(id, at)...)
+			v.form(at.child("request"), c.Request, forms.Label)
+			v.add(parts.check(id, at.path())...)
 		}
 		if !slices.ContainsFunc(v.spec.ResourceClaims, func(k corev1.PodResourceClaim) bool { return k.Name == c.Name }) {
-			v.add(field.NotFound(at, c.Name))
+			v.add(field.NotFound(at.path(), c.Name))
 		}
 	}
 }

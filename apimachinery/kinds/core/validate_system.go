@@ -6,8 +6,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery/internal/forms"
 )
 
 func windows(s *corev1.PodSpec) bool { return s.OS != nil && s.OS.Name == corev1.Windows }
@@ -17,28 +18,28 @@ func (v *podValidator) system() {
 	if v.spec.OS == nil {
 		return
 	}
-	switch at := v.path.Child("os"); v.spec.OS.Name {
+	switch at := v.path.child("os"); v.spec.OS.Name {
 	case "":
-		v.add(field.Required(at.Child("name"), ""))
+		v.add(field.Required(at.child("name").path(), ""))
 	case corev1.Linux:
 		v.linux()
 	case corev1.Windows:
 		v.notOnWindows()
 	default:
-		v.add(notOneOf(at, v.spec.OS.Name, corev1.Linux, corev1.Windows))
+		v.add(notOneOf(at.path(), v.spec.OS.Name, corev1.Linux, corev1.Windows))
 	}
 }
 
 func (v *podValidator) linux() {
-	forbid := func(o *corev1.WindowsSecurityContextOptions, at *field.Path) {
+	forbid := func(o *corev1.WindowsSecurityContextOptions, at *place) {
 		if o != nil {
-			v.add(field.Forbidden(at.Child("securityContext", "windowsOptions"), "windows options cannot be set for a linux pod"))
+			v.add(field.Forbidden(at.child("securityContext").child("windowsOptions").path(), "windows options cannot be set for a linux pod"))
 		}
 	}
 	if c := v.spec.SecurityContext; c != nil {
 		forbid(c.WindowsOptions, v.path)
 	}
-	v.visit(func(c *corev1.Container, at *field.Path) {
+	v.visit(func(c *corev1.Container, at *place) {
 		if c.SecurityContext != nil {
 			forbid(c.SecurityContext.WindowsOptions, at)
 		}
@@ -47,60 +48,60 @@ func (v *podValidator) linux() {
 
 func (v *podValidator) notOnWindows() {
 	s := v.spec
-	forbid := func(set bool, at *field.Path) {
+	forbid := func(set bool, at *place) {
 		if set {
-			v.add(field.Forbidden(at, "cannot be set for a windows pod"))
+			v.add(field.Forbidden(at.path(), "cannot be set for a windows pod"))
 		}
 	}
-	forbid(s.HostUsers != nil, v.path.Child("hostUsers"))
-	forbid(s.HostPID, v.path.Child("hostPID"))
-	forbid(s.HostIPC, v.path.Child("hostIPC"))
-	forbid(s.ShareProcessNamespace != nil, v.path.Child("shareProcessNamespace"))
-	if c, at := s.SecurityContext, v.path.Child("securityContext"); c != nil {
-		forbid(c.AppArmorProfile != nil, at.Child("appArmorProfile"))
-		forbid(c.SELinuxOptions != nil, at.Child("seLinuxOptions"))
-		forbid(c.SeccompProfile != nil, at.Child("seccompProfile"))
-		forbid(c.FSGroup != nil, at.Child("fsGroup"))
-		forbid(c.FSGroupChangePolicy != nil, at.Child("fsGroupChangePolicy"))
-		forbid(len(c.Sysctls) > 0, at.Child("sysctls"))
-		forbid(c.RunAsUser != nil, at.Child("runAsUser"))
-		forbid(c.RunAsGroup != nil, at.Child("runAsGroup"))
-		forbid(c.SupplementalGroups != nil, at.Child("supplementalGroups"))
-		forbid(c.SupplementalGroupsPolicy != nil, at.Child("supplementalGroupsPolicy"))
-		forbid(c.SELinuxChangePolicy != nil, at.Child("seLinuxChangePolicy"))
+	forbid(s.HostUsers != nil, v.path.child("hostUsers"))
+	forbid(s.HostPID, v.path.child("hostPID"))
+	forbid(s.HostIPC, v.path.child("hostIPC"))
+	forbid(s.ShareProcessNamespace != nil, v.path.child("shareProcessNamespace"))
+	if c, at := s.SecurityContext, v.path.child("securityContext"); c != nil {
+		forbid(c.AppArmorProfile != nil, at.child("appArmorProfile"))
+		forbid(c.SELinuxOptions != nil, at.child("seLinuxOptions"))
+		forbid(c.SeccompProfile != nil, at.child("seccompProfile"))
+		forbid(c.FSGroup != nil, at.child("fsGroup"))
+		forbid(c.FSGroupChangePolicy != nil, at.child("fsGroupChangePolicy"))
+		forbid(len(c.Sysctls) > 0, at.child("sysctls"))
+		forbid(c.RunAsUser != nil, at.child("runAsUser"))
+		forbid(c.RunAsGroup != nil, at.child("runAsGroup"))
+		forbid(c.SupplementalGroups != nil, at.child("supplementalGroups"))
+		forbid(c.SupplementalGroupsPolicy != nil, at.child("supplementalGroupsPolicy"))
+		forbid(c.SELinuxChangePolicy != nil, at.child("seLinuxChangePolicy"))
 	}
-	v.visit(func(container *corev1.Container, at *field.Path) {
-		c, at := container.SecurityContext, at.Child("securityContext")
+	v.visit(func(container *corev1.Container, at *place) {
+		c, at := container.SecurityContext, at.child("securityContext")
 		if c == nil {
 			return
 		}
-		forbid(c.AppArmorProfile != nil, at.Child("appArmorProfile"))
-		forbid(c.SELinuxOptions != nil, at.Child("seLinuxOptions"))
-		forbid(c.SeccompProfile != nil, at.Child("seccompProfile"))
-		forbid(c.Capabilities != nil, at.Child("capabilities"))
-		forbid(c.ReadOnlyRootFilesystem != nil, at.Child("readOnlyRootFilesystem"))
-		forbid(c.Privileged != nil, at.Child("privileged"))
-		forbid(c.AllowPrivilegeEscalation != nil, at.Child("allowPrivilegeEscalation"))
-		forbid(c.ProcMount != nil, at.Child("procMount"))
-		forbid(c.RunAsUser != nil, at.Child("runAsUser"))
-		forbid(c.RunAsGroup != nil, at.Child("runAsGroup"))
+		forbid(c.AppArmorProfile != nil, at.child("appArmorProfile"))
+		forbid(c.SELinuxOptions != nil, at.child("seLinuxOptions"))
+		forbid(c.SeccompProfile != nil, at.child("seccompProfile"))
+		forbid(c.Capabilities != nil, at.child("capabilities"))
+		forbid(c.ReadOnlyRootFilesystem != nil, at.child("readOnlyRootFilesystem"))
+		forbid(c.Privileged != nil, at.child("privileged"))
+		forbid(c.AllowPrivilegeEscalation != nil, at.child("allowPrivilegeEscalation"))
+		forbid(c.ProcMount != nil, at.child("procMount"))
+		forbid(c.RunAsUser != nil, at.child("runAsUser"))
+		forbid(c.RunAsGroup != nil, at.child("runAsGroup"))
 	})
 }
 
 const maxCredentialSpec = 64 << 10
 
-func (v *podValidator) windowsOptions(o *corev1.WindowsSecurityContextOptions, at *field.Path) {
+func (v *podValidator) windowsOptions(o *corev1.WindowsSecurityContextOptions, at *place) {
 	if o == nil {
 		return
 	}
 	if n := o.GMSACredentialSpecName; n != nil {
-		v.invalid(at.Child("gmsaCredentialSpecName"), *n, utilvalidation.IsDNS1123Subdomain(*n)...)
+		v.form(at.child("gmsaCredentialSpecName"), *n, forms.Subdomain)
 	}
 	if c := o.GMSACredentialSpec; c != nil && (*c == "" || len(*c) > maxCredentialSpec) {
-		v.invalid(at.Child("gmsaCredentialSpec"), *c, "must have between 1 byte and 64 KiB")
+		v.invalid(at.child("gmsaCredentialSpec"), *c, "must have between 1 byte and 64 KiB")
 	}
 	if n := o.RunAsUserName; n != nil {
-		v.invalid(at.Child("runAsUserName"), *n, windowsUser(*n)...)
+		v.invalid(at.child("runAsUserName"), *n, windowsUser(*n)...)
 	}
 }
 
@@ -154,13 +155,13 @@ func (v *podValidator) windowsHostProcess() {
 		pod = c.WindowsOptions.HostProcess
 	}
 	all, privileged := 0, 0
-	v.visit(func(c *corev1.Container, at *field.Path) {
+	v.visit(func(c *corev1.Container, at *place) {
 		all++
 		own := pod
 		if s := c.SecurityContext; s != nil && s.WindowsOptions != nil && s.WindowsOptions.HostProcess != nil {
 			own = s.WindowsOptions.HostProcess
 			if pod != nil && *pod != *own {
-				v.invalid(at.Child("securityContext", "windowsOptions", "hostProcess"), *own, fmt.Sprintf("pod hostProcess value must be identical if both are specified, was %v", *pod))
+				v.invalid(at.child("securityContext").child("windowsOptions").child("hostProcess"), *own, fmt.Sprintf("pod hostProcess value must be identical if both are specified, was %v", *pod))
 			}
 		}
 		if own != nil && *own {
@@ -174,6 +175,6 @@ func (v *podValidator) windowsHostProcess() {
 		v.invalid(v.path, "", "If pod contains any hostProcess containers then all containers must be HostProcess containers")
 	}
 	if !v.spec.HostNetwork {
-		v.invalid(v.path.Child("hostNetwork"), false, "hostNetwork must be true if pod contains any hostProcess containers")
+		v.invalid(v.path.child("hostNetwork"), false, "hostNetwork must be true if pod contains any hostProcess containers")
 	}
 }

@@ -18,7 +18,9 @@ import (
 	appsinstall "k8s.io/kubernetes/pkg/apis/apps/install"
 	coordinationinstall "k8s.io/kubernetes/pkg/apis/coordination/install"
 	coreinstall "k8s.io/kubernetes/pkg/apis/core/install"
+	discoveryinstall "k8s.io/kubernetes/pkg/apis/discovery/install"
 	eventsinstall "k8s.io/kubernetes/pkg/apis/events/install"
+	networkinginstall "k8s.io/kubernetes/pkg/apis/networking/install"
 	rbacinstall "k8s.io/kubernetes/pkg/apis/rbac/install"
 	"k8s.io/kubernetes/pkg/capabilities"
 
@@ -64,6 +66,8 @@ func newKubernetes() kubernetes {
 	rbacinstall.Install(s)
 	appsinstall.Install(s)
 	eventsinstall.Install(s)
+	discoveryinstall.Install(s)
+	networkinginstall.Install(s)
 	return kubernetes{s}
 }
 

@@ -20,6 +20,8 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/pod"
 	"k8s.io/kubernetes/pkg/registry/core/secret"
 	"k8s.io/kubernetes/pkg/registry/core/serviceaccount"
+	"k8s.io/kubernetes/pkg/registry/networking/ipaddress"
+	"k8s.io/kubernetes/pkg/registry/networking/servicecidr"
 	"k8s.io/kubernetes/pkg/registry/rbac/clusterrole"
 	"k8s.io/kubernetes/pkg/registry/rbac/clusterrolebinding"
 	"k8s.io/kubernetes/pkg/registry/rbac/role"
@@ -29,6 +31,8 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
 	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
+	"github.com/bedplate/bedplate/apimachinery/kinds/discovery"
+	"github.com/bedplate/bedplate/apimachinery/kinds/networking"
 	"github.com/bedplate/bedplate/apimachinery/kinds/rbac"
 )
 
@@ -68,6 +72,11 @@ func pairs() []pair {
 		{core.ConfigMaps(), configmap.Strategy, none},
 		{core.Events(), event.Strategy, none},
 		{core.ServiceAccounts(), serviceaccount.Strategy, none},
+		{core.Services(), newServiceRules(""), map[string]updater{"status": newServiceRules("status")}},
+		{core.Endpoints(), endpointsRules{configmap.Strategy}, none},
+		{discovery.EndpointSlices(), endpointSliceRules{configmap.Strategy}, none},
+		{networking.IPAddresses(), ipaddress.Strategy, none},
+		{networking.ServiceCIDRs(), servicecidr.Strategy, map[string]updater{"status": servicecidr.StatusStrategy}},
 		{coordination.Leases(), lease.Strategy, none},
 		{rbac.Roles(), role.Strategy, none},
 		{rbac.ClusterRoles(), clusterrole.Strategy, none},
