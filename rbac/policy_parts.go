@@ -104,10 +104,10 @@ func partBindings() []*rbacv1.ClusterRoleBinding {
 func namespacedPolicy() []apimachinery.Object {
 	const reader, names = "extension-apiserver-authentication-reader", "bedplate:node-dns"
 	return []apimachinery.Object{
-		// Each node adds itself to the service of the cluster's DNS.
+		// What answers for names on a node adds itself to the service of the cluster's DNS.
 		&rbacv1.Role{ObjectMeta: meta(metav1.NamespaceSystem, names), Rules: []rbacv1.PolicyRule{on("create get patch update", "discovery.k8s.io", "endpointslices")}},
 		&rbacv1.RoleBinding{
-			ObjectMeta: meta(metav1.NamespaceSystem, names), Subjects: []rbacv1.Subject{groupSubject(NodesGroup)},
+			ObjectMeta: meta(metav1.NamespaceSystem, names), Subjects: []rbacv1.Subject{user(ProxyUser)},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: names},
 		},
 		&rbacv1.Role{ObjectMeta: meta(metav1.NamespaceSystem, reader), Rules: []rbacv1.PolicyRule{on(read, "core", "configmaps", "extension-apiserver-authentication")}},

@@ -1,6 +1,8 @@
-// Cluster runs a whole cluster in one process: store, API server, controllers, scheduler and nodes, until Ctrl-C.
+// Cluster runs a whole cluster in one process: store, API server, controllers, scheduler, and nodes whose pods reach
+// each other, services, names and the world, until Ctrl-C.
 //
 //	cluster -data-dir /var/lib/bedplate -kubeconfig admin.kubeconfig
+//	cluster -nodes 3      # two more nodes, each a network namespace
 //	cluster -nodes 0      # the control plane alone; needs no root
 package main
 
@@ -10,32 +12,40 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/bedplate/bedplate"
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/netplug/hosts"
 	"github.com/bedplate/bedplate/runtime"
-	"github.com/bedplate/bedplate/runtime/node"
 )
 
 type options struct {
-	dir, listen, kubeconfig string
-	nodes                   int
-	demo, verbose           bool
+	dir, listen, kubeconfig  string
+	nodes                    int
+	vxlan, demo, verbose     bool
+	pods, services, machines netip.Prefix
 }
 
 func main() {
 	runtime.Init() // this binary is also what starts its containers
-	var o options
+	o := options{
+		pods: netip.MustParsePrefix("10.244.0.0/16"), services: netip.MustParsePrefix("10.96.0.0/16"), machines: netip.MustParsePrefix("10.245.0.0/24"),
+	}
 	flag.StringVar(&o.dir, "data-dir", "data", "folder of everything that outlives a restart")
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:6443", "address of the API")
 	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "file for the administrator's kubeconfig (default: admin.kubeconfig in -data-dir)")
 	flag.IntVar(&o.nodes, "nodes", 1, "number of nodes; 0 is the control plane alone and needs no root")
-	flag.BoolVar(&o.demo, "demo", true, "run a Deployment to look at")
+	flag.TextVar(&o.pods, "pods", o.pods, "range of the pods' addresses")
+	flag.TextVar(&o.services, "services", o.services, "range of the services' addresses")
+	flag.TextVar(&o.machines, "machines", o.machines, "range of the nodes' addresses")
+	flag.BoolVar(&o.vxlan, "vxlan", false, "connect the pods of different nodes by VXLAN instead of routes")
+	flag.BoolVar(&o.demo, "demo", true, "run a web server and a kind of its own to look at")
 	flag.BoolVar(&o.verbose, "v", false, "log everything")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -59,8 +69,19 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	begin := time.Now()
-	stage := func(name string, took time.Duration) { fmt.Printf("%7.1f ms  %s\n", took.Seconds()*1000, name) }
-	plane, err := bedplate.Start(ctx, bedplate.Config{Dir: o.dir, Listen: o.listen, Log: log, Stage: stage})
+	config := bedplate.Config{
+		Dir: o.dir, Listen: o.listen, Services: []netip.Prefix{o.services}, Pods: []netip.Prefix{o.pods},
+		Resources: []apimachinery.Resource{Websites()}, Log: log, Stage: stage,
+	}
+	var machines *hosts.Hosts
+	if o.nodes > 0 {
+		if machines, err = hosts.Open(hosts.Config{Name: "bedplate", Range: o.machines, Inside: []netip.Prefix{o.pods}}); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, leave(machines, err)) }()
+		config.Advertise, config.DNS = machines.Machine().Address, dnsOf(o.services)
+	}
+	plane, err := bedplate.Start(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -71,62 +92,42 @@ func run(ctx context.Context, o options) (err error) {
 	if err := plane.WriteKubeconfig(o.kubeconfig, "admin", "system:masters"); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	nodes, wait, err := startNodes(ctx, cancel, plane, o, log, stage)
-	defer func() { cancel(nil); err = errors.Join(err, wait()) }()
-	if err != nil || ctx.Err() != nil {
+	ctx, cancel := plane.Context(ctx)
+	defer cancel()
+	all := &nodes{o: o, plane: plane, machines: machines, dns: config.DNS, log: log, cancel: cancel}
+	defer func() { cancel(); err = errors.Join(err, all.wait()) }()
+	if err := all.start(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	if o.demo && len(nodes) > 0 {
-		if err := demo(ctx, plane.Client(), nodes); err != nil {
+	fmt.Printf("%7.1f ms  in all. The API is at %s. Try:\n\n  export KUBECONFIG=%s\n  kubectl get nodes,pods,services -A -o wide\n",
+		time.Since(begin).Seconds()*1000, plane.URL(), o.kubeconfig)
+	if o.demo && o.nodes > 0 {
+		if err := all.demo(ctx, begin); err != nil {
 			return fmt.Errorf("start the demo (leave it out with -demo=false): %w", err)
 		}
 	}
-	fmt.Printf("%7.1f ms  in all. The API is at %s. Try:\n\n  export KUBECONFIG=%s\n  kubectl get nodes,pods -A -o wide\n\nCtrl-C ends it.\n",
-		time.Since(begin).Seconds()*1000, plane.URL(), o.kubeconfig)
-	select {
-	case <-plane.Done():
-	case <-ctx.Done():
-	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
-	}
+	fmt.Print("\nCtrl-C ends it.\n")
+	<-ctx.Done()
 	fmt.Println("stopping")
 	return nil
 }
 
-// startNodes starts the nodes and waits until they are ready; wait returns when all have ended.
-func startNodes(ctx context.Context, fail context.CancelCauseFunc, plane *bedplate.ControlPlane, o options, log *slog.Logger, stage func(string, time.Duration)) (nodes []*node.Node, wait func() error, err error) {
-	var wg sync.WaitGroup
-	errs := make([]error, o.nodes)
-	wait = func() error { wg.Wait(); return errors.Join(errs...) }
-	for i := range o.nodes {
-		begin, name := time.Now(), fmt.Sprintf("node-%d", i+1)
-		addresses := node.Addresses()
-		access, err := plane.Node(name, addresses...)
-		if err != nil {
-			return nodes, wait, err
-		}
-		n, err := node.New(node.Config{
-			Name: name, Dir: filepath.Join(o.dir, name), Client: access.Client, TLS: access.TLS, Callers: access.Callers,
-			Addresses: addresses, StopPods: true, Log: log,
-		})
-		if err != nil {
-			return nodes, wait, err
-		}
-		wg.Go(func() {
-			if errs[i] = n.Run(ctx); errs[i] != nil {
-				fail(context.Canceled) // wait tells why
-			}
-		})
-		select {
-		case <-n.Ready():
-		case <-ctx.Done():
-			return nodes, wait, nil
-		}
-		nodes = append(nodes, n)
-		stage(name, time.Since(begin))
+// leave takes the machines away, but not from under pods that a start that failed did not get to stop.
+func leave(machines *hosts.Hosts, err error) error {
+	if err != nil && machines.Found() {
+		machines.Close()
+		return nil
 	}
-	return nodes, wait, nil
+	return machines.Remove()
+}
+
+func stage(name string, took time.Duration) { fmt.Printf("%7.1f ms  %s\n", took.Seconds()*1000, name) }
+
+// dnsOf is where the service of names is, by custom: the tenth address of the services.
+func dnsOf(services netip.Prefix) netip.Addr {
+	a := services.Masked().Addr()
+	for range 10 {
+		a = a.Next()
+	}
+	return a
 }

@@ -59,8 +59,10 @@ type Hosts struct {
 	c       Config
 	machine netns.NsHandle
 	lock    *os.File
+	owned   bool // the lock is ours
 	h       *netlink.Handle
 	bridge  netlink.Link
+	found   bool
 }
 
 // Open makes the bridge with the machine's address, or finds them. It refuses a range that is in use otherwise, and hosts
@@ -72,6 +74,9 @@ func Open(c Config) (*Hosts, error) {
 	h := &Hosts{c: c}
 	err := h.open()
 	if err != nil {
+		if h.owned && h.bridge == nil {
+			err = errors.Join(err, os.Remove(h.lock.Name()))
+		}
 		h.Close()
 		return nil, fmt.Errorf("open hosts %s: %w", c.Name, err)
 	}
@@ -119,6 +124,7 @@ func (h *Hosts) take() (err error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return fmt.Errorf("another process has them: end it, or use another name and range (%s is locked)", path)
 	}
+	h.owned = err == nil
 	return err
 }
 
@@ -152,6 +158,7 @@ func (h *Hosts) free() error {
 
 func (h *Hosts) ensureBridge() (netlink.Link, error) {
 	link, err := h.h.LinkByName(h.c.Name)
+	h.found = err == nil
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = h.c.Name
@@ -168,6 +175,9 @@ func (h *Hosts) ensureBridge() (netlink.Link, error) {
 	}
 	return link, h.h.LinkSetUp(link)
 }
+
+// Found says that the hosts, or some of them, were there before: an earlier process has left them.
+func (h *Hosts) Found() bool { return h.found }
 
 // Machine is the machine itself, which is host 1.
 func (h *Hosts) Machine() Host { return Host{Address: h.address(1), Namespace: h.c.Machine} }

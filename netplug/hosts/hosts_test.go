@@ -151,6 +151,7 @@ func left(t testing.TB, machine, name string) (found []string) {
 func TestHosts(t *testing.T) {
 	c := hosts.Config{Name: unique(), Range: netip.MustParsePrefix("10.99.7.0/24"), Machine: machine(t)}
 	h := open(t, c)
+	require.False(t, h.Found())
 	one := h.Machine()
 	require.Equal(t, "10.99.7.1", one.Address.String())
 	two, err := h.Add(2)
@@ -166,6 +167,7 @@ func TestHosts(t *testing.T) {
 
 	h.Close() // as a process that ends leaves it
 	h = open(t, c)
+	require.True(t, h.Found())
 	again, err := h.Add(2)
 	require.NoError(t, err)
 	require.Equal(t, two, again)
@@ -283,7 +285,7 @@ func TestRefusals(t *testing.T) {
 	_, err := hosts.Open(c)
 	require.ErrorContains(t, err, "another process has them")
 	require.NoError(t, h.Remove())
-	locks, err := filepath.Glob("/run/bedplate-" + c.Name + "-*")
+	locks, err := filepath.Glob(fmt.Sprintf("/run/bedplate-t%d*", os.Getpid()%10_000))
 	require.NoError(t, err)
 	require.Empty(t, locks)
 	require.False(t, slices.Contains(left(t, at, c.Name), c.Name))

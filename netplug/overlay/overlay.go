@@ -182,7 +182,7 @@ func (o *Overlay) sync() error {
 	if !slices.Equal(d.Problems, o.problems) {
 		o.problems = d.Problems
 		for _, p := range d.Problems {
-			o.c.Log.Warn("left out of the overlay", "problem", p)
+			o.c.Log.Info("left out of the overlay", "problem", p)
 		}
 	}
 	return errors.Join(o.tell(d), o.k.apply(d))

@@ -30,7 +30,8 @@ import (
 // PodNetwork says how the pods of a node are connected: among each other, with those of other nodes, with services and
 // with the world. Client, Pods and Services are needed.
 type PodNetwork struct {
-	// Client reads nodes, services and endpoint slices, and for DNS pods and namespaces, as system:kube-proxy.
+	// Client reads nodes, services and endpoint slices, and for DNS pods and namespaces, and writes the node's slice of
+	// the DNS service, as system:kube-proxy.
 	Client *client.Client
 	// Tables are those of the server that Client speaks to, if that is in this process. nil: Client lists and watches.
 	Tables informer.Tables
@@ -205,9 +206,9 @@ func (w *network) newDNS(c *Config, packets net.PacketConn, streams net.Listener
 // dnsService is where pods look for names.
 const dnsService = "kube-dns"
 
-// publishDNS makes the node an endpoint of the DNS service, as the node itself, once it is registered. It goes on
-// trying until ctx ends: without it the node's pods find no names.
-func (w *network) publishDNS(ctx context.Context, c *client.Client, log *slog.Logger) {
+// publishDNS makes the node an endpoint of the DNS service, once it is registered. It goes on trying until ctx ends:
+// without it the node's pods find no names.
+func (w *network) publishDNS(ctx context.Context, log *slog.Logger) {
 	if w.dns == nil {
 		return
 	}
@@ -218,7 +219,7 @@ func (w *network) publishDNS(ctx context.Context, c *client.Client, log *slog.Lo
 	}
 	const most = 10 * time.Second
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, most) {
-		err := w.applyDNS(ctx, c)
+		err := w.applyDNS(ctx)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -232,7 +233,8 @@ func (w *network) publishDNS(ctx context.Context, c *client.Client, log *slog.Lo
 }
 
 // applyDNS writes the node's slice, which goes with its Node.
-func (w *network) applyDNS(ctx context.Context, c *client.Client) error {
+func (w *network) applyDNS(ctx context.Context) error {
+	c := w.c.Client
 	self, err := client.For[*corev1.Node](c).Get(ctx, "", w.node)
 	if err != nil {
 		return err
@@ -241,7 +243,7 @@ func (w *network) applyDNS(ctx context.Context, c *client.Client) error {
 	_, err = client.For[*discoveryv1.EndpointSlice](c).Apply(ctx, &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: metav1.NamespaceSystem, Name: dnsService + "-" + w.node,
-			Labels:          map[string]string{discoveryv1.LabelServiceName: dnsService, discoveryv1.LabelManagedBy: "bedplate.io/node"},
+			Labels:          map[string]string{discoveryv1.LabelServiceName: dnsService, discoveryv1.LabelManagedBy: "node.bedplate.io"},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: w.node, UID: self.UID}},
 		},
 		AddressType: discoveryv1.AddressTypeIPv4,

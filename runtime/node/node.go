@@ -146,7 +146,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 			return
 		}
 		if n.network != nil {
-			n.network.publishDNS(tell, n.c.Client, n.c.Log)
+			n.network.publishDNS(tell, n.c.Log)
 		}
 	})
 	if n.network != nil {
