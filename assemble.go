@@ -61,7 +61,7 @@ func (p *ControlPlane) startStore(ctx context.Context) error {
 
 // A store of one member elects itself when its election timeout is over, and nobody's heartbeats can be late: the
 // shorter the timeout, the sooner it is ready.
-const tickMs, electionMs = 5, 25
+const tickMs, electionMs = 10, 50
 
 func (p *ControlPlane) backend(ctx context.Context) (storage.Backend, error) {
 	switch {
