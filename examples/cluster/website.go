@@ -35,6 +35,11 @@ func Websites() apimachinery.Resource {
 	r := apimachinery.Define[WebsiteSpec, WebsiteStatus](
 		schema.GroupVersionKind{Group: "demo.bedplate.io", Version: "v1", Kind: "Website"}, "websites")
 	r.Views[0].Short = []string{"web"}
+	r.Views[0].Columns = []apimachinery.Column{
+		apimachinery.NameColumn(),
+		apimachinery.ColumnOf("Ready", "string", func(w *Website) any { return fmt.Sprintf("%d/%d", w.Status.Ready, w.Spec.Replicas) }),
+		apimachinery.AgeColumn(),
+	}
 	return r
 }
 

@@ -31,11 +31,11 @@ func Deployments() apimachinery.Resource {
 			Columns: framed(func(d *appsv1.Deployment) (*corev1.PodSpec, *metav1.LabelSelector) {
 				return &d.Spec.Template.Spec, d.Spec.Selector
 			}, selectorText,
-				column("Ready", "string", func(d *appsv1.Deployment) any {
+				apimachinery.ColumnOf("Ready", "string", func(d *appsv1.Deployment) any {
 					return fmt.Sprintf("%d/%d", d.Status.ReadyReplicas, count(d.Spec.Replicas))
 				}),
-				column("Up-to-date", "string", func(d *appsv1.Deployment) any { return int64(d.Status.UpdatedReplicas) }),
-				column("Available", "string", func(d *appsv1.Deployment) any { return int64(d.Status.AvailableReplicas) }),
+				apimachinery.ColumnOf("Up-to-date", "string", func(d *appsv1.Deployment) any { return int64(d.Status.UpdatedReplicas) }),
+				apimachinery.ColumnOf("Available", "string", func(d *appsv1.Deployment) any { return int64(d.Status.AvailableReplicas) }),
 			),
 		}},
 		Default: func(o apimachinery.Object) { defaultDeployment(&o.(*appsv1.Deployment).Spec) },

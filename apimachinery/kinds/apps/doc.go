@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +15,6 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -34,21 +32,8 @@ var (
 	status = field.NewPath("status")
 )
 
-func column[T apimachinery.Object](name, typ string, cell func(T) any) apimachinery.Column {
-	return apimachinery.Column{
-		TableColumnDefinition: metav1.TableColumnDefinition{Name: name, Type: typ},
-		Cell:                  func(o apimachinery.Object) any { return cell(o.(T)) },
-	}
-}
-
 // framed puts name in front of columns, and age, containers, images and selector, in the words of format, behind them.
 func framed[T apimachinery.Object](workload func(T) (*corev1.PodSpec, *metav1.LabelSelector), format func(*metav1.LabelSelector) string, middle ...apimachinery.Column) []apimachinery.Column {
-	name := column("Name", "string", func(o T) any { return o.GetName() })
-	name.Format = "name"
-	wide := func(c apimachinery.Column) apimachinery.Column {
-		c.Priority = 1
-		return c
-	}
 	list := func(of func(*corev1.Container) string) func(T) any {
 		return func(o T) any {
 			pod, _ := workload(o)
@@ -59,23 +44,16 @@ func framed[T apimachinery.Object](workload func(T) (*corev1.PodSpec, *metav1.La
 			return strings.Join(all, ",")
 		}
 	}
-	columns := append([]apimachinery.Column{name}, middle...)
+	columns := append([]apimachinery.Column{apimachinery.NameColumn()}, middle...)
 	return append(columns,
-		column("Age", "string", func(o T) any { return age(o.GetCreationTimestamp()) }),
-		wide(column("Containers", "string", list(func(c *corev1.Container) string { return c.Name }))),
-		wide(column("Images", "string", list(func(c *corev1.Container) string { return c.Image }))),
-		wide(column("Selector", "string", func(o T) any {
+		apimachinery.AgeColumn(),
+		apimachinery.Wide(apimachinery.ColumnOf("Containers", "string", list(func(c *corev1.Container) string { return c.Name }))),
+		apimachinery.Wide(apimachinery.ColumnOf("Images", "string", list(func(c *corev1.Container) string { return c.Image }))),
+		apimachinery.Wide(apimachinery.ColumnOf("Selector", "string", func(o T) any {
 			_, s := workload(o)
 			return format(s)
 		})),
 	)
-}
-
-func age(t metav1.Time) string {
-	if t.IsZero() {
-		return "<unknown>"
-	}
-	return duration.HumanDuration(time.Since(t.Time))
 }
 
 // scaled is what a scale is read from and written to.

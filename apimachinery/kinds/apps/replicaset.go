@@ -27,9 +27,9 @@ func ReplicaSets() apimachinery.Resource {
 			Columns: framed(func(r *appsv1.ReplicaSet) (*corev1.PodSpec, *metav1.LabelSelector) {
 				return &r.Spec.Template.Spec, r.Spec.Selector
 			}, metav1.FormatLabelSelector,
-				column("Desired", "integer", func(r *appsv1.ReplicaSet) any { return int64(count(r.Spec.Replicas)) }),
-				column("Current", "integer", func(r *appsv1.ReplicaSet) any { return int64(r.Status.Replicas) }),
-				column("Ready", "integer", func(r *appsv1.ReplicaSet) any { return int64(r.Status.ReadyReplicas) }),
+				apimachinery.ColumnOf("Desired", "integer", func(r *appsv1.ReplicaSet) any { return int64(count(r.Spec.Replicas)) }),
+				apimachinery.ColumnOf("Current", "integer", func(r *appsv1.ReplicaSet) any { return int64(r.Status.Replicas) }),
+				apimachinery.ColumnOf("Ready", "integer", func(r *appsv1.ReplicaSet) any { return int64(r.Status.ReadyReplicas) }),
 			),
 			Fields: []apimachinery.Field{{Name: "status.replicas", Default: "0"}},
 		}},

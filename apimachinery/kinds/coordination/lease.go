@@ -5,12 +5,9 @@ package coordination
 import (
 	"context"
 	"strings"
-	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/duration"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -119,20 +116,9 @@ func validateStrategyName(name string, path *field.Path) field.ErrorList {
 }
 
 func columns() []apimachinery.Column {
-	text := func(name, format string, cell func(*coordinationv1.Lease) any) apimachinery.Column {
-		return apimachinery.Column{
-			TableColumnDefinition: metav1.TableColumnDefinition{Name: name, Type: "string", Format: format},
-			Cell:                  func(o apimachinery.Object) any { return cell(o.(*coordinationv1.Lease)) },
-		}
-	}
 	return []apimachinery.Column{
-		text("Name", "name", func(l *coordinationv1.Lease) any { return l.Name }),
-		text("Holder", "", func(l *coordinationv1.Lease) any { return holder(l) }),
-		text("Age", "", func(l *coordinationv1.Lease) any {
-			if l.CreationTimestamp.IsZero() {
-				return "<unknown>"
-			}
-			return duration.HumanDuration(time.Since(l.CreationTimestamp.Time))
-		}),
+		apimachinery.NameColumn(),
+		apimachinery.ColumnOf("Holder", "string", func(l *coordinationv1.Lease) any { return holder(l) }),
+		apimachinery.AgeColumn(),
 	}
 }

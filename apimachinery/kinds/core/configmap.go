@@ -26,9 +26,9 @@ func ConfigMaps() apimachinery.Resource {
 			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ConfigMap"),
 			Plural:           "configmaps", Short: []string{"cm"},
 			Columns: []apimachinery.Column{
-				nameColumn[*corev1.ConfigMap](),
-				column("Data", "string", func(c *corev1.ConfigMap) any { return int64(len(c.Data) + len(c.BinaryData)) }),
-				ageColumn[*corev1.ConfigMap](),
+				apimachinery.NameColumn(),
+				apimachinery.ColumnOf("Data", "string", func(c *corev1.ConfigMap) any { return int64(len(c.Data) + len(c.BinaryData)) }),
+				apimachinery.AgeColumn(),
 			},
 		}},
 		Validate: func(_ context.Context, new, old apimachinery.Object) field.ErrorList {

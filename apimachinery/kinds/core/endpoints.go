@@ -27,9 +27,9 @@ func Endpoints() apimachinery.Resource {
 			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Endpoints"),
 			Plural:           "endpoints", Singular: "endpoints", Short: []string{"ep"},
 			Columns: []apimachinery.Column{
-				nameColumn[*corev1.Endpoints](),
-				column("Endpoints", "string", func(e *corev1.Endpoints) any { return endpointAddresses(e) }),
-				ageColumn[*corev1.Endpoints](),
+				apimachinery.NameColumn(),
+				apimachinery.ColumnOf("Endpoints", "string", func(e *corev1.Endpoints) any { return endpointAddresses(e) }),
+				apimachinery.AgeColumn(),
 			},
 		}},
 		Default: func(o apimachinery.Object) {

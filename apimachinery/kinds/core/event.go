@@ -139,18 +139,18 @@ func validateEventNamespace(e *corev1.Event) field.ErrorList {
 
 func eventColumns() []apimachinery.Column {
 	type event = *corev1.Event
-	name := nameColumn[event]()
+	name := apimachinery.NameColumn()
 	name.Priority = 1
 	return []apimachinery.Column{
-		column("Last Seen", "string", func(e event) any { return lastSeen(e) }),
-		column("Type", "string", func(e event) any { return e.Type }),
-		column("Reason", "string", func(e event) any { return e.Reason }),
-		column("Object", "string", func(e event) any {
+		apimachinery.ColumnOf("Last Seen", "string", func(e event) any { return lastSeen(e) }),
+		apimachinery.ColumnOf("Type", "string", func(e event) any { return e.Type }),
+		apimachinery.ColumnOf("Reason", "string", func(e event) any { return e.Reason }),
+		apimachinery.ColumnOf("Object", "string", func(e event) any {
 			return eventObject(e)
 		}),
 		wide("Subobject", "string", func(e event) any { return e.InvolvedObject.FieldPath }),
 		wide("Source", "string", func(e event) any { return eventSource(e) }),
-		column("Message", "string", func(e event) any { return strings.TrimSpace(e.Message) }),
+		apimachinery.ColumnOf("Message", "string", func(e event) any { return strings.TrimSpace(e.Message) }),
 		wide("First Seen", "string", func(e event) any { return firstSeen(e) }),
 		wide("Count", "string", func(e event) any { return eventCount(e) }),
 		name,
@@ -176,18 +176,18 @@ func eventObject(e *corev1.Event) string {
 func lastSeen(e *corev1.Event) string {
 	switch {
 	case e.Series != nil:
-		return age(metav1.Time(e.Series.LastObservedTime))
+		return apimachinery.Age(metav1.Time(e.Series.LastObservedTime))
 	case !e.LastTimestamp.IsZero():
-		return age(e.LastTimestamp)
+		return apimachinery.Age(e.LastTimestamp)
 	}
 	return firstSeen(e)
 }
 
 func firstSeen(e *corev1.Event) string {
 	if e.FirstTimestamp.IsZero() {
-		return age(metav1.Time(e.EventTime))
+		return apimachinery.Age(metav1.Time(e.EventTime))
 	}
-	return age(e.FirstTimestamp)
+	return apimachinery.Age(e.FirstTimestamp)
 }
 
 func eventCount(e *corev1.Event) int64 {

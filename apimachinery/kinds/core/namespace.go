@@ -21,9 +21,9 @@ func Namespaces() apimachinery.Resource {
 			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Namespace"),
 			Plural:           "namespaces", Short: []string{"ns"},
 			Columns: []apimachinery.Column{
-				nameColumn[*corev1.Namespace](),
-				column("Status", "string", func(n *corev1.Namespace) any { return string(n.Status.Phase) }),
-				ageColumn[*corev1.Namespace](),
+				apimachinery.NameColumn(),
+				apimachinery.ColumnOf("Status", "string", func(n *corev1.Namespace) any { return string(n.Status.Phase) }),
+				apimachinery.AgeColumn(),
 			},
 			Fields: []apimachinery.Field{{Name: "status.phase"}},
 		}},

@@ -241,11 +241,11 @@ func validateNodeUpdate(new, old *corev1.Node) field.ErrorList {
 func nodeColumns() []apimachinery.Column {
 	type node = *corev1.Node
 	return []apimachinery.Column{
-		nameColumn[node](),
-		column("Status", "string", func(n node) any { return nodeStatus(n) }),
-		column("Roles", "string", func(n node) any { return nodeRoles(n) }),
-		ageColumn[node](),
-		column("Version", "string", func(n node) any { return n.Status.NodeInfo.KubeletVersion }),
+		apimachinery.NameColumn(),
+		apimachinery.ColumnOf("Status", "string", func(n node) any { return nodeStatus(n) }),
+		apimachinery.ColumnOf("Roles", "string", func(n node) any { return nodeRoles(n) }),
+		apimachinery.AgeColumn(),
+		apimachinery.ColumnOf("Version", "string", func(n node) any { return n.Status.NodeInfo.KubeletVersion }),
 		wide("Internal-IP", "string", func(n node) any { return nodeAddress(n, corev1.NodeInternalIP) }),
 		wide("External-IP", "string", func(n node) any { return nodeAddress(n, corev1.NodeExternalIP) }),
 		wide("OS-Image", "string", func(n node) any { return or(n.Status.NodeInfo.OSImage, "<unknown>") }),

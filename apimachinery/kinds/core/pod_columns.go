@@ -16,14 +16,14 @@ import (
 func podColumns() []apimachinery.Column {
 	type pod = *corev1.Pod
 	return []apimachinery.Column{
-		nameColumn[pod](),
-		column("Ready", "string", func(p pod) any {
+		apimachinery.NameColumn(),
+		apimachinery.ColumnOf("Ready", "string", func(p pod) any {
 			s := summarise(p)
 			return fmt.Sprintf("%d/%d", s.ready, s.total)
 		}),
-		column("Status", "string", func(p pod) any { return summarise(p).status }),
-		column("Restarts", "string", func(p pod) any { return summarise(p).restarts.String() }),
-		ageColumn[pod](),
+		apimachinery.ColumnOf("Status", "string", func(p pod) any { return summarise(p).status }),
+		apimachinery.ColumnOf("Restarts", "string", func(p pod) any { return summarise(p).restarts.String() }),
+		apimachinery.AgeColumn(),
 		wide("IP", "string", func(p pod) any { return podIP(p) }),
 		wide("Node", "string", func(p pod) any { return or(p.Spec.NodeName, "<none>") }),
 		wide("Nominated Node", "string", func(p pod) any { return or(p.Status.NominatedNodeName, "<none>") }),

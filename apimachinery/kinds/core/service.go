@@ -125,17 +125,17 @@ func headless(s *corev1.Service) bool {
 func serviceColumns() []apimachinery.Column {
 	type service = *corev1.Service
 	return []apimachinery.Column{
-		nameColumn[service](),
-		column("Type", "string", func(s service) any { return string(s.Spec.Type) }),
-		column("Cluster-IP", "string", func(s service) any {
+		apimachinery.NameColumn(),
+		apimachinery.ColumnOf("Type", "string", func(s service) any { return string(s.Spec.Type) }),
+		apimachinery.ColumnOf("Cluster-IP", "string", func(s service) any {
 			if len(s.Spec.ClusterIPs) == 0 {
 				return "<none>"
 			}
 			return s.Spec.ClusterIPs[0]
 		}),
-		column("External-IP", "string", func(s service) any { return externalIP(s) }),
-		column("Port(s)", "string", func(s service) any { return or(servicePorts(s), "<none>") }),
-		ageColumn[service](),
+		apimachinery.ColumnOf("External-IP", "string", func(s service) any { return externalIP(s) }),
+		apimachinery.ColumnOf("Port(s)", "string", func(s service) any { return or(servicePorts(s), "<none>") }),
+		apimachinery.AgeColumn(),
 		wide("Selector", "string", func(s service) any { return labels.FormatLabels(s.Spec.Selector) }),
 	}
 }

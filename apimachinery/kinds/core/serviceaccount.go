@@ -23,8 +23,8 @@ func ServiceAccounts() apimachinery.Resource {
 			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ServiceAccount"),
 			Plural:           "serviceaccounts", Short: []string{"sa"},
 			Columns: []apimachinery.Column{
-				nameColumn[*corev1.ServiceAccount](),
-				ageColumn[*corev1.ServiceAccount](),
+				apimachinery.NameColumn(),
+				apimachinery.AgeColumn(),
 			},
 		}},
 		ValidName: validation.ValidateServiceAccountName,

@@ -7,14 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/duration"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
@@ -125,23 +122,12 @@ func warnings(new, old apimachinery.Object) []string {
 }
 
 func columns() []apimachinery.Column {
-	text := func(name, format string, cell func(*discoveryv1.EndpointSlice) any) apimachinery.Column {
-		return apimachinery.Column{
-			TableColumnDefinition: metav1.TableColumnDefinition{Name: name, Type: "string", Format: format},
-			Cell:                  func(o apimachinery.Object) any { return cell(o.(*discoveryv1.EndpointSlice)) },
-		}
-	}
 	return []apimachinery.Column{
-		text("Name", "name", func(s *discoveryv1.EndpointSlice) any { return s.Name }),
-		text("AddressType", "", func(s *discoveryv1.EndpointSlice) any { return string(s.AddressType) }),
-		text("Ports", "", func(s *discoveryv1.EndpointSlice) any { return ports(s) }),
-		text("Endpoints", "", func(s *discoveryv1.EndpointSlice) any { return addresses(s) }),
-		text("Age", "", func(s *discoveryv1.EndpointSlice) any {
-			if s.CreationTimestamp.IsZero() {
-				return "<unknown>"
-			}
-			return duration.HumanDuration(time.Since(s.CreationTimestamp.Time))
-		}),
+		apimachinery.NameColumn(),
+		apimachinery.ColumnOf("AddressType", "string", func(s *discoveryv1.EndpointSlice) any { return string(s.AddressType) }),
+		apimachinery.ColumnOf("Ports", "string", func(s *discoveryv1.EndpointSlice) any { return ports(s) }),
+		apimachinery.ColumnOf("Endpoints", "string", func(s *discoveryv1.EndpointSlice) any { return addresses(s) }),
+		apimachinery.AgeColumn(),
 	}
 }
 

@@ -4,12 +4,8 @@
 package networking
 
 import (
-	"time"
-
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -24,24 +20,4 @@ var spec = field.NewPath("spec")
 
 func resource(plural string) schema.GroupResource {
 	return schema.GroupResource{Group: networkingv1.GroupName, Resource: plural}
-}
-
-func column[T apimachinery.Object](name, format string, cell func(T) string) apimachinery.Column {
-	return apimachinery.Column{
-		TableColumnDefinition: metav1.TableColumnDefinition{Name: name, Type: "string", Format: format},
-		Cell:                  func(o apimachinery.Object) any { return cell(o.(T)) },
-	}
-}
-
-func nameColumn[T apimachinery.Object]() apimachinery.Column {
-	return column("Name", "name", func(o T) string { return o.GetName() })
-}
-
-func ageColumn[T apimachinery.Object]() apimachinery.Column {
-	return column("Age", "", func(o T) string {
-		if t := o.GetCreationTimestamp(); !t.IsZero() {
-			return duration.HumanDuration(time.Since(t.Time))
-		}
-		return "<unknown>"
-	})
 }

@@ -25,8 +25,8 @@ func IPAddresses() apimachinery.Resource {
 			GroupVersionKind: networkingv1.SchemeGroupVersion.WithKind("IPAddress"),
 			Plural:           "ipaddresses", Short: []string{"ip"},
 			Columns: []apimachinery.Column{
-				nameColumn[*networkingv1.IPAddress](),
-				column("ParentRef", "", func(a *networkingv1.IPAddress) string { return parent(a.Spec.ParentRef) }),
+				apimachinery.NameColumn(),
+				apimachinery.ColumnOf("ParentRef", "string", func(a *networkingv1.IPAddress) any { return parent(a.Spec.ParentRef) }),
 			},
 		}},
 		ValidName: func(name string, _ bool) []string {

@@ -25,9 +25,9 @@ func ServiceCIDRs() apimachinery.Resource {
 			GroupVersionKind: networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR"),
 			Plural:           "servicecidrs",
 			Columns: []apimachinery.Column{
-				nameColumn[*networkingv1.ServiceCIDR](),
-				column("CIDRs", "", func(s *networkingv1.ServiceCIDR) string { return strings.Join(s.Spec.CIDRs, ",") }),
-				ageColumn[*networkingv1.ServiceCIDR](),
+				apimachinery.NameColumn(),
+				apimachinery.ColumnOf("CIDRs", "string", func(s *networkingv1.ServiceCIDR) any { return strings.Join(s.Spec.CIDRs, ",") }),
+				apimachinery.AgeColumn(),
 			},
 		}},
 		Prepare: func(_ context.Context, new, old apimachinery.Object) {

@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -46,23 +45,10 @@ func text(name, format string, priority int32, cell func(apimachinery.Object) an
 	}
 }
 
-func nameColumn() apimachinery.Column {
-	return text("Name", "name", 0, func(o apimachinery.Object) any { return o.GetName() })
-}
-
 func roleColumns() []apimachinery.Column {
 	created := text("Created At", "", 0, func(o apimachinery.Object) any {
 		return o.GetCreationTimestamp().UTC().Format(time.RFC3339)
 	})
 	created.Type = "date"
-	return []apimachinery.Column{nameColumn(), created}
-}
-
-func ageColumn() apimachinery.Column {
-	return text("Age", "", 0, func(o apimachinery.Object) any {
-		if t := o.GetCreationTimestamp(); !t.IsZero() {
-			return duration.HumanDuration(time.Since(t.Time))
-		}
-		return "<unknown>"
-	})
+	return []apimachinery.Column{apimachinery.NameColumn(), created}
 }

@@ -132,7 +132,7 @@ func bindingColumns(of func(apimachinery.Object) (*rbacv1.RoleRef, []rbacv1.Subj
 		return ref.Kind + "/" + ref.Name
 	}
 	return []apimachinery.Column{
-		nameColumn(), text("Role", "", 0, role), ageColumn(),
+		apimachinery.NameColumn(), text("Role", "", 0, role), apimachinery.AgeColumn(),
 		text("Users", "", 1, subjects(rbacv1.UserKind)), text("Groups", "", 1, subjects(rbacv1.GroupKind)),
 		text("ServiceAccounts", "", 1, subjects(rbacv1.ServiceAccountKind)),
 	}
