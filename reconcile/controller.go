@@ -33,7 +33,14 @@ type Controller[T apimachinery.Object] struct {
 	// Reconcile is called with an object that may need work; it is the function's own copy. It is not called for
 	// two states of one object at a time. An error brings the object back, ever later; see also [Terminal].
 	Reconcile func(ctx context.Context, o T) (Result, error)
-	// Gone is called with the key of an object that is no more. nil: nothing is to be done. It may be called
+	// Wants says whether an object, as it is now, may need work; nil: each may. One that isn't wanted costs next to
+	// nothing: Reconcile is not called for it, when it changes, when a watch tells of it, or when it was to come back.
+	// The object is shared: nobody may change it. Wants is called often, and for many objects in a row while their
+	// cache waits, so it must be quick and read caches alone. It may depend on other things than the object if those
+	// are watched, and their watch's function names the object when that makes it wanted. An object that stops being
+	// wanted is not worked on for that: if there is something to undo, it is wanted until that is done.
+	Wants func(o T) bool
+	// Gone is called with the key of an object that is no more, wanted or not. nil: nothing is to be done. It may be called
 	// more than once, and not at all for an object that went while no controller ran: use a finalizer for that.
 	Gone func(ctx context.Context, key string) error
 	// Watches are other things whose changes make objects need work.
@@ -100,8 +107,8 @@ func add[T apimachinery.Object](m *Manager, c Controller[T], r client.Resource[T
 	}
 	run.settling = newSettling(m, run.unpark)
 	of := target{r.New().GetObjectKind().GroupVersionKind(), r.Namespaced()}
-	own := Watches(func(o T) []string { return []string{apimachinery.KeyOf(o)} })
-	for _, w := range append([]Watch{own}, c.Watches...) {
+	run.sources = append(run.sources, &source{cache: m.cacheOf(i), begin: run.begin})
+	for _, w := range c.Watches {
 		s, err := w.open(m, of)
 		if err != nil {
 			return err
@@ -153,6 +160,18 @@ func (c *controller[T]) run(ctx context.Context) error {
 	wg.Wait()
 	return nil
 }
+
+// begin tells of the controller's own objects. One that has just ceased to be wanted comes once more, so that what
+// step keeps of it is settled.
+func (c *controller[T]) begin(_ context.Context, add func(key string, initial bool)) (stop func()) {
+	return handle(c.informer, func(ch informer.Change[T], initial bool) {
+		if ch.Deleted || c.wants(ch.New) || !ch.Added && c.wants(ch.Old) {
+			add(ch.Key, initial)
+		}
+	})
+}
+
+func (c *controller[T]) wants(o T) bool { return c.Wants == nil || c.Wants(o) }
 
 func (c *controller[T]) enqueue(key string, initial bool) {
 	if initial {
@@ -228,10 +247,11 @@ func (c *controller[T]) reconcile(ctx context.Context, key string) (result Resul
 		Fence: client.FenceOf(ctx),
 		Wrote: func(w client.Written) { c.settling.wrote(key, w, time.Now()) },
 	})
-	o, ok := c.informer.Get(key)
+	shared, ok := c.informer.View(key)
 	switch {
+	case ok && !c.wants(shared):
 	case ok:
-		return c.Reconcile(ctx, o)
+		return c.Reconcile(ctx, shared.DeepCopyObject().(T))
 	case c.Gone != nil:
 		return Result{}, c.Gone(ctx, key)
 	}

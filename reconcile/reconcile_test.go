@@ -502,3 +502,91 @@ func TestAs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "painter", l.Items[0].Source.Component)
 }
+
+// TestWants: what isn't wanted is not worked on, whatever brings it; what is gone is told all the same.
+func TestWants(t *testing.T) {
+	both(t, func(t *testing.T, env *clienttest.Env, c reconcile.Config) {
+		ctx := t.Context()
+		widgets, maps := client.For[*Widget](env.Client), client.For[*corev1.ConfigMap](env.Client)
+		change := func(name string, size int) {
+			_, err := widgets.Modify(ctx, "default", name, func(w *Widget) error {
+				w.Spec.Size = size
+				return nil
+			})
+			require.NoError(t, err)
+		}
+		_, err := widgets.Create(ctx, widget("before", 0))
+		require.NoError(t, err)
+		m := manager(t, c)
+		cache, err := reconcile.Informer[*Widget](m)
+		require.NoError(t, err)
+		worked, gone, again := make(chan string, 100), make(chan string, 100), make(chan string, 100)
+		var asked atomic.Int32
+		require.NoError(t, reconcile.Add(m, reconcile.Controller[*Widget]{
+			Wants: func(w *Widget) bool {
+				asked.Add(1)
+				shared, ok := cache.View("default/" + w.Name)
+				if ok && shared.ResourceVersion == w.ResourceVersion && shared != w {
+					t.Error("Wants was given a copy")
+				}
+				return w.Spec.Size > 0
+			},
+			Reconcile: func(_ context.Context, w *Widget) (reconcile.Result, error) {
+				worked <- fmt.Sprint(w.Name, w.Spec.Size)
+				if w.Spec.Size == 7 {
+					return reconcile.Result{After: time.Millisecond}, nil
+				}
+				return reconcile.Result{}, nil
+			},
+			Gone: func(_ context.Context, key string) error { gone <- key; return nil },
+			Watches: []reconcile.Watch{
+				reconcile.Watches(func(cm *corev1.ConfigMap) []string { return []string{"default/" + cm.Name} }),
+				reconcile.Triggered(func(ctx context.Context, add func(string)) {
+					for {
+						select {
+						case key := <-again:
+							add(key)
+						case <-ctx.Done():
+							return
+						}
+					}
+				}),
+			},
+		}))
+		run(t, m)
+		_, err = widgets.Create(ctx, widget("idle", 0))
+		require.NoError(t, err)
+		_, err = widgets.Create(ctx, widget("busy", 1))
+		require.NoError(t, err)
+		require.Equal(t, "busy1", <-worked, "neither what was there before, nor what is new")
+
+		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "idle"}}
+		_, err = maps.Create(ctx, cm)
+		require.NoError(t, err)
+		before := asked.Load()
+		again <- "default/before"
+		eventually(t, func() bool { return asked.Load() > before })
+		change("idle", 0)
+		change("busy", 0) // ceases to be wanted
+		change("busy", 7)
+		require.Equal(t, "busy7", <-worked)
+		require.Equal(t, "busy7", <-worked, "it comes back by itself while it is wanted")
+		change("busy", 0)
+		eventually(t, func() bool { // and then no more
+			o, ok := cache.View("default/busy")
+			return ok && o.Spec.Size == 0
+		})
+		for len(worked) > 0 {
+			require.Equal(t, "busy7", <-worked)
+		}
+		change("idle", 2)
+		for got := range worked { // one that was under way may come first
+			if got != "busy7" {
+				require.Equal(t, "idle2", got)
+				break
+			}
+		}
+		require.NoError(t, widgets.Delete(ctx, "default", "before"))
+		require.Equal(t, "default/before", <-gone, "wanted or not")
+	})
+}

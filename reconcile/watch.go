@@ -88,10 +88,7 @@ func open[T apimachinery.Object](m *Manager, r client.Resource[T], keys func(T) 
 		return nil, fmt.Errorf("watch %T: %w", *new(T), err)
 	}
 	begin := func(_ context.Context, add func(string, bool)) func() {
-		var registered atomic.Bool
-		defer registered.Store(true)
-		return i.Handle(informer.Handler[T]{Change: func(c informer.Change[T]) {
-			initial := c.Added && !(registered.Load() && isClosed(i.Synced()))
+		return handle(i, func(c informer.Change[T], initial bool) {
 			if !c.Added {
 				for _, key := range keys(c.Old) {
 					add(key, initial)
@@ -102,9 +99,18 @@ func open[T apimachinery.Object](m *Manager, r client.Resource[T], keys func(T) 
 					add(key, initial)
 				}
 			}
-		}})
+		})
 	}
 	return &source{cache: m.cacheOf(i), begin: begin}, nil
+}
+
+// handle tells of an informer's changes, and which of them are of objects that were there at the start.
+func handle[T apimachinery.Object](i *informer.Informer[T], change func(c informer.Change[T], initial bool)) (stop func()) {
+	var registered atomic.Bool
+	defer registered.Store(true)
+	return i.Handle(informer.Handler[T]{Change: func(c informer.Change[T]) {
+		change(c, c.Added && !(registered.Load() && isClosed(i.Synced())))
+	}})
 }
 
 func (m *Manager) cacheOf(i any) cache {

@@ -5,7 +5,9 @@ package storage
 type Schema struct {
 	// Prefix is the absolute key prefix of the table, ending in "/", such as "/registry/pods/".
 	Prefix string
-	// Indexes are the names of the declared indexes, in the order of Head.Index.
+	// Indexes are the names of the declared indexes, in the order of Head.Index. One costs nothing until somebody
+	// asks for it (Snapshot.ByIndex). Then it is made, which takes about 0.3 µs for each object of the table, while
+	// changes wait and readers don't; from then on each change keeps it up to date.
 	Indexes []string
 	// Head reads the head of a stored object: once per object and revision. An error marks the object as
 	// corrupt. Nil: every object has an empty head.

@@ -124,13 +124,15 @@ func (s *Snapshot) All(f Filter, from string) iter.Seq[*Entry] {
 }
 
 // ByIndex yields, in key order, the objects whose value of the declared index is value. Nothing if there
-// is no such index. At a revision of the past it looks at every object, otherwise at those alone.
+// is no such index. It looks at those alone, but at every object at a revision of the past and in snapshots
+// from before anybody asked: the table keeps an index from the first call on.
 func (s *Snapshot) ByIndex(name, value string) iter.Seq[*Entry] {
 	at := slices.Index(s.table.schema.Indexes, name)
 	switch {
 	case at < 0:
 		return func(func(*Entry) bool) {}
-	case s.index == nil:
+	case s.index == nil || s.index[at] == nil:
+		s.table.keepIndex(at)
 		return s.scanIndex(at, value)
 	}
 	return func(yield func(*Entry) bool) {

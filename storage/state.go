@@ -3,6 +3,7 @@ package storage
 import (
 	"cmp"
 	"maps"
+	"slices"
 	"sort"
 
 	"github.com/tidwall/btree"
@@ -11,7 +12,7 @@ import (
 // state is what a table shows to readers: immutable, replaced as a whole with each revision.
 type state struct {
 	tree    *btree.Map[string, *Entry]
-	index   []*btree.BTreeG[indexed]
+	index   []*btree.BTreeG[indexed] // one for each that is declared; nil: nobody has asked for it yet
 	corrupt map[string]*Entry
 	chunks  []*chunk
 	end     uint64 // the number that the next event will have
@@ -108,17 +109,38 @@ type writer struct {
 
 // fill sets the objects of a table that had none.
 func (w *writer) fill(t *Table, entries []*Entry, rev int64) {
+	kept := w.index
 	w.tree = btree.NewMap[string, *Entry](treeDegree)
 	w.index = make([]*btree.BTreeG[indexed], len(t.schema.Indexes))
-	for i := range w.index {
-		w.index[i] = btree.NewBTreeGOptions(lessIndexed, btree.Options{NoLocks: true, Degree: treeDegree})
-	}
 	w.corrupt = nil
 	for _, e := range entries {
 		w.tree.Load(e.Key, e)
 		w.reindex(nil, e)
 	}
+	for at, tree := range kept {
+		if tree != nil {
+			w.keepIndex(at)
+		}
+	}
 	w.start, w.rev = rev, rev
+}
+
+// keepIndex makes an index of the objects that there are, and keeps it up to date from now on.
+func (w *writer) keepIndex(at int) {
+	byValue := map[string][]*Entry{}
+	w.tree.Scan(func(_ string, e *Entry) bool {
+		if e.corrupt == nil {
+			value := e.indexValue(at)
+			byValue[value] = append(byValue[value], e)
+		}
+		return true
+	})
+	w.index[at] = btree.NewBTreeGOptions(lessIndexed, btree.Options{NoLocks: true, Degree: treeDegree})
+	for _, value := range slices.Sorted(maps.Keys(byValue)) {
+		for _, e := range byValue[value] {
+			w.index[at].Load(indexed{value, e})
+		}
+	}
 }
 
 // refill replaces all objects after a gap: no watcher can cross it. What did not change stays the same
@@ -147,6 +169,9 @@ func (w *writer) set(key string, old, e *Entry) {
 
 func (w *writer) reindex(old, e *Entry) {
 	for i, tree := range w.index {
+		if tree == nil {
+			continue
+		}
 		if old != nil && old.corrupt == nil {
 			tree.Delete(indexed{old.indexValue(i), old})
 		}
@@ -225,9 +250,9 @@ func (w *writer) trim(window int) (bytes int64) {
 func (w *writer) publishable() *state {
 	s := w.state
 	s.tree = w.tree.IsoCopy()
-	if len(w.index) > 0 {
-		s.index = make([]*btree.BTreeG[indexed], len(w.index))
-		for i, tree := range w.index {
+	s.index = make([]*btree.BTreeG[indexed], len(w.index))
+	for i, tree := range w.index {
+		if tree != nil {
 			s.index[i] = tree.IsoCopy()
 		}
 	}

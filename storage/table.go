@@ -213,6 +213,19 @@ func (t *Table) publish() {
 	t.changed.fire()
 }
 
+// keepIndex makes the table keep an index from now on. Readers call it and never wait for others: while somebody else
+// is changing tables it does nothing, and whoever asks next makes the index.
+func (t *Table) keepIndex(at int) {
+	if t.state.Load().index[at] != nil || !t.db.mu.TryLock() {
+		return
+	}
+	defer t.db.mu.Unlock()
+	if t.w.index[at] == nil && !t.isGone() {
+		t.w.keepIndex(at)
+		t.state.Store(t.w.publishable())
+	}
+}
+
 // entry makes the entry of a stored object.
 func (t *Table) entry(kv KV) *Entry {
 	e := &Entry{Key: kv.Key[len(t.schema.Prefix):], Rev: kv.Rev, Created: kv.Created, Raw: kv.Value}

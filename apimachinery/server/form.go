@@ -258,22 +258,12 @@ func (e *sealed) stored(rev, created int64) *storage.Entry {
 
 // seal encodes a hub object, which it changes, as it is stored, and makes of it the entry that storage will make.
 func (k *kind) seal(key string, hub apimachinery.Object) (*sealed, error) {
-	managed := hub.GetManagedFields()
-	hub.SetManagedFields(nil)
 	raw, err := k.storage().encode(hub)
-	hub.SetManagedFields(managed)
 	if err != nil {
 		return nil, err
 	}
-	sc, err := k.scan.scan(raw)
-	if err != nil {
-		return nil, err
-	}
-	e := &storage.Entry{Key: key}
-	if e.Head, err = k.headOf(sc); err != nil {
-		return nil, err
-	}
-	if e.Raw, err = insertManaged(raw, sc, managed); err != nil {
+	e := &storage.Entry{Key: key, Raw: raw}
+	if e.Head, err = k.head(raw); err != nil {
 		return nil, err
 	}
 	out := &sealed{Entry: e, made: &storage.Made{Head: e.Head}}
@@ -284,20 +274,6 @@ func (k *kind) seal(key string, hub apimachinery.Object) (*sealed, error) {
 		}
 	}
 	return out, nil
-}
-
-func insertManaged(raw []byte, sc *scanned, managed []metav1.ManagedFieldsEntry) ([]byte, error) {
-	if len(managed) == 0 {
-		return raw, nil
-	}
-	out := make([]byte, 0, len(raw)+managedSize(managed))
-	out = append(out, raw[:sc.metaEnd]...)
-	if sc.metaEnd > sc.metaFrom+1 {
-		out = append(out, ',')
-	}
-	out = append(out, `"managedFields":`...)
-	out, err := appendManaged(out, managed)
-	return append(out, raw[sc.metaEnd:]...), err
 }
 
 // wrote notes a revision of the table that this server made.

@@ -2,9 +2,11 @@ package server
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -50,7 +52,6 @@ func newScanner(paths []string, in *interner) *scanner {
 type scanned struct {
 	apiVersion, kind []byte
 	metaFrom, metaTo int // the metadata object with its braces; metaTo 0: there is none
-	metaEnd          int // where another field of metadata can go: before the closing brace
 	uidEnd           int
 	managedFrom      int // metadata.managedFields from the comma before it to its end; 0: there is none
 	managedTo        int
@@ -108,7 +109,7 @@ func (s *scanner) metadata(p *parser, out *scanned) error {
 		}
 		return s.value(p, s.step(declared, key), out)
 	})
-	out.metaTo, out.metaEnd = p.i, p.i-1
+	out.metaTo = p.i
 	return err
 }
 
@@ -126,16 +127,19 @@ func (s *scanner) readLabels(p *parser, out *scanned) error {
 	if p.null() {
 		return nil
 	}
+	var buffer [8]storage.Pair
+	labels := buffer[:0]
 	err := p.object(func(key []byte) error {
 		k := s.intern.get(key)
 		var v []byte
 		if err := p.rawString(&v); err != nil {
 			return err
 		}
-		out.labels = append(out.labels, storage.Pair{Key: k, Value: s.intern.get(v)})
+		labels = append(labels, storage.Pair{Key: k, Value: s.intern.get(v)})
 		return nil
 	})
-	slices.SortFunc(out.labels, func(a, b storage.Pair) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(labels, func(a, b storage.Pair) int { return strings.Compare(a.Key, b.Key) })
+	out.labels = append(out.labels, labels...)
 	return err
 }
 
@@ -240,11 +244,12 @@ func (p *parser) object(field func(key []byte) error) error {
 func (p *parser) rawString(to *[]byte) error {
 	p.space()
 	from := p.i
-	if err := p.skipString(); err != nil {
+	escaped, err := p.skipString()
+	if err != nil {
 		return err
 	}
-	*to = p.b[from+1 : p.i-1]
-	if bytes.IndexByte(*to, '\\') < 0 {
+	if !escaped {
+		*to = p.b[from+1 : p.i-1]
 		return nil
 	}
 	var s string
@@ -280,64 +285,96 @@ func (p *parser) scalar() ([]byte, error) {
 	return text, nil
 }
 
-func (p *parser) skipString() error {
+func (p *parser) skipString() (escaped bool, err error) {
 	if p.i >= len(p.b) || p.b[p.i] != '"' {
-		return p.fail("no string")
+		return false, p.fail("no string")
 	}
-	p.i++
+	end, escaped := stringEnd(p.b, p.i+1)
+	if end < 0 {
+		return false, p.fail("no end of string")
+	}
+	p.i = end
+	return escaped, nil
+}
+
+// stringEnd returns where the string ends whose content begins at i, behind its closing quote; -1: nowhere.
+func stringEnd(b []byte, i int) (end int, escaped bool) {
 	for {
-		n := bytes.IndexByte(p.b[p.i:], '"')
-		if n < 0 {
-			return p.fail("no end of string")
+		for len(b)-i >= 8 { // eight at a time, up to the first quote or backslash
+			word := binary.LittleEndian.Uint64(b[i:])
+			if found := zeroBytes(word^quotes) | zeroBytes(word^backslashes); found != 0 {
+				i += bits.TrailingZeros64(found) / 8
+				break
+			}
+			i += 8
 		}
-		p.i += n + 1
-		slashes := 0
-		for p.b[p.i-2-slashes] == '\\' {
-			slashes++
+		for i < len(b) && b[i] != '"' && b[i] != '\\' {
+			i++
 		}
-		if slashes%2 == 0 {
-			return nil
+		switch {
+		case i >= len(b):
+			return -1, escaped
+		case b[i] == '"':
+			return i + 1, escaped
 		}
+		i, escaped = i+2, true
 	}
 }
+
+const (
+	eachByte    = 0x0101010101010101
+	quotes      = '"' * eachByte
+	backslashes = '\\' * eachByte
+)
+
+// zeroBytes has the highest bit set of the first byte that is zero. What it says of those behind it means nothing.
+func zeroBytes(word uint64) uint64 { return (word - eachByte) &^ word & (0x80 * eachByte) }
 
 // skip passes over one value.
 func (p *parser) skip() error {
 	p.space()
-	from, depth := p.i, 0
-	for p.i < len(p.b) {
+	if p.i < len(p.b) {
 		switch p.b[p.i] {
 		case '"':
-			if err := p.skipString(); err != nil {
-				return err
-			}
-			if depth == 0 {
-				return nil
-			}
-			continue
+			_, err := p.skipString()
+			return err
 		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return p.endOfScalar(from)
+			return p.skipNested()
+		}
+	}
+	from := p.i
+	for p.i < len(p.b) {
+		switch p.b[p.i] {
+		case '}', ']', ',', ' ', '\n', '\t', '\r':
+			if p.i == from {
+				return p.fail("no value")
 			}
-			if depth--; depth == 0 {
-				p.i++
-				return nil
-			}
-		case ',', ' ', '\n', '\t', '\r':
-			if depth == 0 {
-				return p.endOfScalar(from)
-			}
+			return nil
 		}
 		p.i++
 	}
 	return p.fail("no end of value")
 }
 
-func (p *parser) endOfScalar(from int) error {
-	if p.i == from {
-		return p.fail("no value")
+// skipNested passes over an object or a list by counting brackets.
+func (p *parser) skipNested() error {
+	b, i, depth := p.b, p.i, 0
+	for i < len(b) {
+		c := b[i]
+		i++
+		switch c {
+		case '"':
+			if i, _ = stringEnd(b, i); i < 0 {
+				return p.fail("no end of string")
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				p.i = i
+				return nil
+			}
+		}
 	}
-	return nil
+	return p.fail("no end of value")
 }

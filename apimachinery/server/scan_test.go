@@ -95,30 +95,6 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
-// TestSealIsEncode holds the way in which managedFields are spliced in against the encoder.
-func TestSealIsEncode(t *testing.T) {
-	now := metav1.Now().Rfc3339Copy()
-	fields := metav1.NewFieldsV1(`{"f:data":{"f:a":{}}}`)
-	for _, managed := range [][]metav1.ManagedFieldsEntry{
-		nil, {{}}, {{Manager: `a"<é`, Operation: "Update", APIVersion: "v1", Time: &now, FieldsType: "FieldsV1", FieldsV1: fields, Subresource: "status"}},
-		{{Manager: "a", FieldsV1: fields}, {Subresource: "x"}, {Operation: "Apply"}},
-	} {
-		got, err := appendManaged(nil, managed)
-		require.NoError(t, err)
-		want, err := json.Marshal(managed)
-		require.NoError(t, err)
-		if managed == nil {
-			want = []byte("[]")
-		}
-		require.JSONEq(t, string(want), string(got))
-		if len(managed) != 1 || managed[0].Manager == "" {
-			continue
-		}
-		plain := strings.ReplaceAll(strings.ReplaceAll(string(want), `\u003c`, "<"), `\u003e`, ">")
-		require.Equal(t, plain, strings.ReplaceAll(string(got), `\u003c`, "<"))
-	}
-}
-
 func TestTokens(t *testing.T) {
 	want := token{Version: tokenVersion, Rev: 7, Start: "default/a\x00"}
 	got, err := parseToken(want.String())

@@ -36,6 +36,7 @@ func testModel(e *env) {
 			"several":  m.several,
 			"get":      m.get,
 			"snapshot": m.snapshot,
+			"index":    m.index,
 			"watch":    m.watch,
 		})
 		m.checkWatchers()
@@ -206,6 +207,24 @@ func (m *model) snapshot(rt *rapid.T) {
 	m.NoError(err)
 	m.Equal(at, s.Rev())
 	m.Equal(m.contents(at, f), contents(s, f.filter()), "at revision %d", at)
+}
+
+// index asks for an index at some point, so that it is scanned for before and kept after that; mostly of the present,
+// which is what indexes are kept of.
+func (m *model) index(rt *rapid.T) {
+	at := m.last()
+	if rapid.IntRange(0, 3).Draw(rt, "past") == 0 {
+		at = rapid.Int64Range(m.start, at).Draw(rt, "revision")
+	}
+	f := modelFilter{index: rapid.SampledFrom([]string{"1", "2", "again", ""}).Draw(rt, "value")}
+	s, err := m.t.Snapshot(m.env.ctx, at, true)
+	m.NoError(err)
+	got := byIndex(rt, m.t, s, "second", f.index)
+	if f.index == "" { // the filter's "all"; nothing has it
+		m.Empty(got)
+		return
+	}
+	m.Equal(m.contents(at, f), got, "%q at revision %d", f.index, at)
 }
 
 // contents is what the model holds at a revision.

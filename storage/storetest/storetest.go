@@ -153,6 +153,23 @@ func contents(s *storage.Snapshot, f storage.Filter) []string {
 	return out
 }
 
+// byIndex reads an index: as the snapshot has it, which may be from before anybody asked for the index, and, if the
+// table has not moved on, as it is kept since. Both must agree.
+func byIndex(r require.TestingT, t *storage.Table, s *storage.Snapshot, name, value string) []string {
+	keys := func(s *storage.Snapshot) (out []string) {
+		for e := range s.ByIndex(name, value) {
+			out = append(out, fmt.Sprintf("%s=%s@%d", e.Key, e.Raw, e.Rev))
+		}
+		return out
+	}
+	first := keys(s)
+	require.Equal(r, first, keys(s), "a snapshot does not change")
+	again, err := t.Snapshot(context.Background(), s.Rev(), true)
+	require.NoError(r, err)
+	require.Equal(r, first, keys(again), "%s is %q at revision %d, as scanned and as kept", name, value, s.Rev())
+	return first
+}
+
 // events reads from a watcher until it has n.
 func (e *env) events(w *storage.Watcher, n int) []string {
 	e.Helper()

@@ -235,28 +235,47 @@ func testIndex(e *env) {
 	for i := range 20 {
 		e.set(t, db, fmt.Sprintf("%02d", i), fmt.Sprintf("red n%d", i%3))
 	}
-	byIndex := func(s *storage.Snapshot, v string) (out []string) {
-		for en := range s.ByIndex("second", v) {
-			out = append(out, en.Key)
+	latest := func() *storage.Snapshot {
+		s, err := t.Snapshot(e.ctx, 0, false)
+		e.NoError(err)
+		return s
+	}
+	keys := func(s *storage.Snapshot, value string) (out []string) {
+		for _, text := range byIndex(e.T, t, s, "second", value) {
+			key, _, _ := strings.Cut(text, "=")
+			out = append(out, key)
 		}
 		return out
 	}
-	old, err := t.Snapshot(e.ctx, 0, false)
-	e.NoError(err)
-	e.Equal([]string{"01", "04", "07", "10", "13", "16", "19"}, byIndex(old, "n1"))
+	unasked := latest() // from before anybody asked
+	e.set(t, db, "20", "red n1")
+	old := latest()
+	e.Equal([]string{"01", "04", "07", "10", "13", "16", "19", "20"}, keys(old, "n1"))
 	e.set(t, db, "04", "red n2")
 	e.unset(t, db, "10")
-	s, err := t.Snapshot(e.ctx, 0, false)
-	e.NoError(err)
-	e.Equal([]string{"01", "07", "13", "16", "19"}, byIndex(s, "n1"))
-	e.Equal([]string{"02", "04", "05", "08", "11", "14", "17"}, byIndex(s, "n2"))
-	e.Equal([]string{"01", "04", "07", "10", "13", "16", "19"}, byIndex(old, "n1"))
+	e.set(t, db, "13", "bad")
+	e.set(t, db, "16", "bad")
+	e.set(t, db, "16", "red n1")
+	s := latest()
+	e.Equal([]string{"01", "07", "16", "19", "20"}, keys(s, "n1"))
+	e.Equal([]string{"02", "04", "05", "08", "11", "14", "17"}, keys(s, "n2"))
+	for range s.ByIndex("second", "n2") {
+		break
+	}
+	e.Equal([]string{"01", "04", "07", "10", "13", "16", "19", "20"}, keys(old, "n1"))
+	e.Equal([]string{"01", "04", "07", "10", "13", "16", "19"}, keys(unasked, "n1"))
 	past, err := t.Snapshot(e.ctx, old.Rev(), true)
 	e.NoError(err)
-	e.Equal(byIndex(old, "n1"), byIndex(past, "n1"))
+	e.Equal(keys(old, "n1"), keys(past, "n1"))
 	for range s.ByIndex("none", "n1") {
 		e.Fail("an index that is not declared has nothing")
 	}
+	db.Drop(t)
+	n := 0
+	for range unasked.ByIndex("second", "n1") {
+		n++
+	}
+	e.Equal(7, n, "a snapshot outlives its table")
 }
 
 func testDrop(e *env) {

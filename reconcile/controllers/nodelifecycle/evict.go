@@ -2,6 +2,7 @@ package nodelifecycle
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -90,9 +91,14 @@ func executing(n *corev1.Node) (out []corev1.Taint) {
 	return out
 }
 
+func evicts(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute })
+}
+
 // ofNode are the pods on a node that evicts.
 func (e *evictor) ofNode(n *corev1.Node) (keys []string) {
-	if len(executing(n)) == 0 {
+	e.forget(n.Name)
+	if !evicts(n) {
 		return nil
 	}
 	for p := range e.podList.ByIndex(byNode, n.Name) {
@@ -101,17 +107,26 @@ func (e *evictor) ofNode(n *corev1.Node) (keys []string) {
 	return keys
 }
 
-func (e *evictor) reconcile(ctx context.Context, p *corev1.Pod) (reconcile.Result, error) {
+// wants are the pods on nodes that evict, and those that would have had to leave.
+func (e *evictor) wants(p *corev1.Pod) bool {
 	if p.Spec.NodeName == "" || p.DeletionTimestamp != nil {
-		return reconcile.Result{}, nil
+		return false
 	}
-	n, ok := e.nodeList.View(p.Spec.NodeName)
-	if !ok {
-		e.forgetNode(p.Spec.NodeName)
-		return reconcile.Result{}, nil
+	if n, ok := e.nodeList.View(p.Spec.NodeName); ok && evicts(n) {
+		return true
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.waiting) > 0 && e.waiting[apimachinery.KeyOf(p)]
+}
+
+func (e *evictor) reconcile(ctx context.Context, p *corev1.Pod) (reconcile.Result, error) {
 	now := time.Now()
-	at, leave := EvictAt(p, executing(n), e.since(n, now))
+	taints, since, ok := e.taints(p.Spec.NodeName, now)
+	if !ok {
+		return reconcile.Result{}, nil
+	}
+	at, leave := EvictAt(p, taints, since)
 	key := apimachinery.KeyOf(p)
 	if had := e.wait(key, leave); had && !leave {
 		e.events.Normal(p, "TaintManagerEviction", "Cancelling deletion of Pod %s", key)
@@ -155,12 +170,18 @@ func (e *evictor) wait(key string, leave bool) (had bool) {
 	return had
 }
 
-// since is from when a node's taints count. What is known of those that it no longer has is forgotten.
-func (e *evictor) since(n *corev1.Node, now time.Time) func(corev1.Taint) time.Time {
+// taints are those by which a node evicts, and from when they count; ok is false if there is no such node. The node is
+// looked up under the lock, so that forget, which is told of what comes later, has the last word.
+func (e *evictor) taints(node string, now time.Time) (taints []corev1.Taint, since func(corev1.Taint) time.Time, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	had, has := e.seen[n.Name], map[taintID]time.Time{}
-	for _, t := range executing(n) {
+	n, ok := e.nodeList.View(node)
+	if !ok {
+		return nil, nil, false
+	}
+	taints = executing(n)
+	had, has := e.seen[node], map[taintID]time.Time{}
+	for _, t := range taints {
 		id := taintID{t.Key, t.Value}
 		switch first, ok := had[id]; {
 		case t.TimeAdded != nil:
@@ -171,15 +192,17 @@ func (e *evictor) since(n *corev1.Node, now time.Time) func(corev1.Taint) time.T
 			has[id] = now
 		}
 	}
-	e.seen[n.Name] = has
-	if len(has) == 0 {
-		delete(e.seen, n.Name)
+	if len(has) > 0 {
+		e.seen[node] = has
 	}
-	return func(t corev1.Taint) time.Time { return has[taintID{t.Key, t.Value}] }
+	return taints, func(t corev1.Taint) time.Time { return has[taintID{t.Key, t.Value}] }, true
 }
 
-func (e *evictor) forgetNode(name string) {
+// forget forgets since when a node has had its taints, if it has none any more or is gone.
+func (e *evictor) forget(node string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.seen, name)
+	if n, ok := e.nodeList.View(node); !ok || !evicts(n) {
+		delete(e.seen, node)
+	}
 }

@@ -89,7 +89,7 @@ func Add(m *reconcile.Manager, config Config) error {
 			Watches: []reconcile.Watch{reconcile.Watches(c.ofPod), reconcile.Triggered(c.awaken)},
 		}),
 		reconcile.Add(m, reconcile.Controller[*corev1.Pod]{
-			Name: "taint-eviction", Reconcile: e.reconcile, Gone: e.gone, Workers: 8,
+			Name: "taint-eviction", Reconcile: e.reconcile, Wants: e.wants, Gone: e.gone, Workers: 8,
 			Watches: []reconcile.Watch{reconcile.Watches(e.ofNode)},
 		}),
 	)

@@ -303,6 +303,44 @@ func TestOwnTaint(t *testing.T) {
 	})
 }
 
+// TestTaintComesBack: a taint without a time that was gone meanwhile counts from when it is seen again.
+func TestTaintComesBack(t *testing.T) {
+	inWorld(t, nodelifecycle.Config{}, func(w *world) {
+		t := w.t
+		taint := func(taints ...corev1.Taint) {
+			_, err := w.nodes.Modify(t.Context(), "", "n", func(n *corev1.Node) error {
+				n.Spec.Taints = taints
+				return nil
+			})
+			require.NoError(t, err)
+		}
+		own := corev1.Taint{Key: "own", Effect: corev1.TaintEffectNoExecute}
+		w.node("n")
+		w.pod("p", "n", seconds("own", 30))
+		w.pod("stays", "n", corev1.Toleration{Operator: corev1.TolerationOpExists})
+		taint(own)
+		w.pass(20*time.Second, "n")
+		taint()
+		w.pass(20*time.Second, "n")
+		require.Equal(t, []string{"p: Cancelling deletion of Pod default/p"}, w.told("TaintManagerEviction"))
+		taint(own)
+		w.pass(20*time.Second, "n")
+		require.False(t, w.isGone("p"))
+		w.pass(20*time.Second, "n")
+		require.True(t, w.isGone("p"))
+		require.False(t, w.isGone("stays"))
+
+		taint()
+		w.pass(20*time.Second, "n")
+		w.pod("q", "n", seconds("own", 30))
+		taint(own)
+		w.pass(20*time.Second, "n")
+		require.False(t, w.isGone("q"), "though a pod that stays was there all the time")
+		w.pass(20*time.Second, "n")
+		require.True(t, w.isGone("q"))
+	})
+}
+
 // TestAllDown stops evictions while no node is ready: most likely it is the control plane that is cut off.
 func TestAllDown(t *testing.T) {
 	inWorld(t, nodelifecycle.Config{Rate: 100}, func(w *world) {

@@ -98,7 +98,7 @@ func Add(m *reconcile.Manager, config Config) error {
 	}
 	m.Go("pods that have ended", true, func(ctx context.Context) error { return c.followEnded(ctx, m) })
 	return reconcile.Add(m, reconcile.Controller[*corev1.Pod]{
-		Name: "podgc", Reconcile: c.reconcile, Workers: 4, Watches: []reconcile.Watch{reconcile.Watches(c.ofNode)},
+		Name: "podgc", Reconcile: c.reconcile, Wants: c.wants, Workers: 4, Watches: []reconcile.Watch{reconcile.Watches(c.ofNode)},
 	})
 }
 
@@ -130,7 +130,7 @@ func (c *controller) open(m *reconcile.Manager) (err error) {
 
 // ofNode are the pods of a node that is gone, or out of service.
 func (c *controller) ofNode(n *corev1.Node) (keys []string) {
-	if _, there := c.nodeList.View(n.Name); there && !outOfService(n) {
+	if c.node(n.Name) != nil && !outOfService(n) {
 		return nil
 	}
 	for p := range c.podList.ByIndex(byNode, n.Name) {
@@ -139,16 +139,31 @@ func (c *controller) ofNode(n *corev1.Node) (keys []string) {
 	return keys
 }
 
-func (c *controller) reconcile(ctx context.Context, p *corev1.Pod) (reconcile.Result, error) {
-	node, ok := c.nodeList.View(p.Spec.NodeName)
+// node returns a node if it is there, and then it is not missing.
+func (c *controller) node(name string) *corev1.Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, ok := c.nodeList.View(name)
 	if !ok {
-		node = nil
+		return nil
 	}
-	since := c.missingSince(p.Spec.NodeName, ok || p.Spec.NodeName == "", time.Now())
-	switch Judge(p, node) {
+	delete(c.missing, name)
+	return n
+}
+
+func (c *controller) wants(p *corev1.Pod) bool {
+	if p.Spec.NodeName == "" {
+		return Judge(p, nil) != Keep
+	}
+	return Judge(p, c.node(p.Spec.NodeName)) != Keep
+}
+
+func (c *controller) reconcile(ctx context.Context, p *corev1.Pod) (reconcile.Result, error) {
+	switch Judge(p, c.node(p.Spec.NodeName)) {
 	case Delete:
 		return reconcile.Result{}, c.remove(ctx, p, nil)
 	case Orphan:
+		since := c.missingSince(p.Spec.NodeName, time.Now())
 		if left := time.Until(since.Add(c.config.Quarantine)); left > 0 {
 			return reconcile.Result{After: left}, nil
 		}
@@ -157,12 +172,11 @@ func (c *controller) reconcile(ctx context.Context, p *corev1.Pod) (reconcile.Re
 	return reconcile.Result{}, nil
 }
 
-// missingSince notes whether a node is there, and returns since when it isn't.
-func (c *controller) missingSince(name string, there bool, now time.Time) time.Time {
+// missingSince returns since when a node has been missing; now if it isn't.
+func (c *controller) missingSince(name string, now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if there {
-		delete(c.missing, name)
+	if _, there := c.nodeList.View(name); there {
 		return now
 	}
 	if _, ok := c.missing[name]; !ok {

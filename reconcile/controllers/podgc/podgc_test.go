@@ -165,6 +165,23 @@ func TestOrphans(t *testing.T) {
 	})
 }
 
+// TestNodeComesBack: a node that was there meanwhile has its whole quarantine anew.
+func TestNodeComesBack(t *testing.T) {
+	inWorld(t, podgc.Config{}, func(w *world) {
+		w.node("n")
+		w.pod("p", "n")
+		require.NoError(w.t, w.nodes.Delete(w.t.Context(), "", "n"))
+		pass(30 * time.Second)
+		w.node("n")
+		pass(5 * time.Second)
+		require.NoError(w.t, w.nodes.Delete(w.t.Context(), "", "n"))
+		pass(39 * time.Second)
+		require.Equal(w.t, []string{"p"}, w.names())
+		pass(2 * time.Second)
+		require.Empty(w.t, w.names())
+	})
+}
+
 func TestOutOfServiceAndUnscheduled(t *testing.T) {
 	inWorld(t, podgc.Config{}, func(w *world) {
 		t := w.t
