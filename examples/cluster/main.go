@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -34,6 +35,9 @@ type options struct {
 
 func main() {
 	runtime.Init() // this binary is also what starts its containers
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200) // what a cluster holds is little: let garbage be more of it, for fewer collections
+	}
 	o := options{
 		pods: netip.MustParsePrefix("10.244.0.0/16"), services: netip.MustParsePrefix("10.96.0.0/16"), machines: netip.MustParsePrefix("10.245.0.0/24"),
 	}
