@@ -25,7 +25,7 @@ const (
 
 const tryThis = `  kubectl get websites
   curl http://%s                                 # the service hello, from this machine
-  kubectl run me -it --rm --restart=Never --image=%s -- wget -qO- http://hello
+  kubectl exec deploy/hello -- wget -qO- http://hello      # by name, from one of its pods
   kubectl patch website hello --type merge -p '{"spec":{"replicas":5}}'
   kubectl delete website hello
 `
@@ -98,7 +98,7 @@ func (n *nodes) watchDemo(ctx context.Context, c *client.Client, begin time.Time
 		return err
 	}
 	stage("from the start, they answer behind their service: "+says, time.Since(begin))
-	fmt.Printf(tryThis, service.Spec.ClusterIP, demoImage)
+	fmt.Printf(tryThis, service.Spec.ClusterIP)
 	return nil
 }
 

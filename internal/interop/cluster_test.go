@@ -27,7 +27,9 @@ type cluster struct {
 	dir    string
 	listen string
 	args   []string
+	before []string // what the machine's network was like
 	cmd    *exec.Cmd
+	said   string // until it was ready
 	exited chan error
 }
 
@@ -37,7 +39,7 @@ func startCluster(t *testing.T, args ...string) *cluster {
 	require.NoError(t, err)
 	listen := l.Addr().String()
 	require.NoError(t, l.Close())
-	c := &cluster{t: t, dir: t.TempDir(), listen: listen, args: args}
+	c := &cluster{t: t, dir: t.TempDir(), listen: listen, args: args, before: network(t)}
 	c.start()
 	t.Cleanup(func() {
 		if c.cmd != nil {
@@ -53,18 +55,20 @@ func (c *cluster) start() {
 	cmd := exec.Command(filepath.Join(bin, "cluster"), append([]string{
 		"-data-dir", c.dir, "-listen", c.listen, "-kubeconfig", c.kubeconfig(), "-demo=false",
 	}, c.args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // tests that are killed leave no cluster behind
 	var log strings.Builder
 	cmd.Stderr = &log
 	out, err := cmd.StdoutPipe()
 	require.NoError(c.t, err)
 	require.NoError(c.t, cmd.Start())
 	c.cmd = cmd
-	ready, exited := make(chan struct{}), make(chan error, 1)
+	ready, exited := make(chan string, 1), make(chan error, 1)
 	go func() {
-		s := bufio.NewScanner(out)
-		for s.Scan() {
+		var said strings.Builder
+		for s := bufio.NewScanner(out); s.Scan(); {
+			fmt.Fprintln(&said, s.Text())
 			if strings.Contains(s.Text(), "Ctrl-C ends it") {
-				close(ready)
+				ready <- said.String()
 			}
 		}
 		err := cmd.Wait()
@@ -75,7 +79,7 @@ func (c *cluster) start() {
 	}()
 	c.exited = exited
 	select {
-	case <-ready:
+	case c.said = <-ready:
 	case err := <-exited:
 		c.cmd = nil
 		c.t.Fatalf("the cluster ended: %v\n%s", err, log.String())
@@ -86,11 +90,15 @@ func (c *cluster) start() {
 
 func (c *cluster) kubeconfig() string { return filepath.Join(c.dir, "admin.kubeconfig") }
 
-// stop ends it as Ctrl-C does; it must exit with 0.
+// stop ends it as Ctrl-C does; it must exit with 0 and leave nothing behind but its folder.
 func (c *cluster) stop() {
 	c.t.Helper()
+	made := groups(c.t, c.dir)
 	require.NoError(c.t, c.cmd.Process.Signal(os.Interrupt))
 	c.wait(true)
+	require.Empty(c.t, leftovers(c.t, c.dir))
+	require.Empty(c.t, existing(c.t, made))
+	require.Equal(c.t, c.before, network(c.t), "the machine's network is as it was")
 }
 
 func (c *cluster) kill() {
@@ -194,12 +202,10 @@ func TestCluster(t *testing.T) {
 	t.Run("deployments", func(t *testing.T) { runScript(t, "deployments.txt", c.admin(t), env) })
 	out, err := newKubectl(t, c.admin(t)).shell(t.Context(), "kubectl create deployment left --image="+env["IMAGE"]+" --replicas=3 -- sh -c 'trap exit TERM; sleep 1000 & wait' && kubectl rollout status deployment/left", "")
 	require.NoError(t, err, out)
-	made := groups(t, c.dir)
 	require.NotEmpty(t, leftovers(t, c.dir), "the search must find what runs")
-	require.NotEmpty(t, existing(t, made), "the search must find what runs")
+	require.NotEmpty(t, existing(t, groups(t, c.dir)), "the search must find what runs")
+	require.NotEqual(t, c.before, network(t), "the search must find what runs")
 	c.stop()
-	require.Empty(t, leftovers(t, c.dir))
-	require.Empty(t, existing(t, made))
 }
 
 // follow reads a log as it grows.
@@ -248,31 +254,31 @@ func TestKilled(t *testing.T) {
 	c := startCluster(t, "-nodes", "1")
 	k := newKubectl(t, c.admin(t))
 	const marker = "86399.25"
-	out, err := k.shell(t.Context(), "kubectl create deployment web --image="+env["IMAGE"]+" --replicas=20 -- sleep "+marker+" && kubectl rollout status deployment/web --timeout=100s", "")
+	out, err := k.shell(t.Context(), "kubectl create deployment web --image="+env["IMAGE"]+" --replicas=20 -- sh -c 'trap exit TERM; sleep "+marker+" & wait' && kubectl rollout status deployment/web --timeout=100s", "")
 	require.NoError(t, err, out)
 	// A container runs a moment before its process is the command.
-	require.Eventually(t, func() bool { return len(processes(t, marker)) == 20 }, time.Minute, 10*time.Millisecond)
-	before := processes(t, marker)
+	require.Eventually(t, func() bool { return len(processes(t, "sleep", marker)) == 20 }, time.Minute, 10*time.Millisecond)
+	before := processes(t, "sleep", marker)
 	c.kill()
-	require.Equal(t, before, processes(t, marker))
+	require.Equal(t, before, processes(t, "sleep", marker))
 	c.start()
 	out, err = k.shell(t.Context(), "kubectl rollout status deployment/web --timeout=60s && kubectl get pods --no-headers", "")
 	require.NoError(t, err, out)
 	require.Equal(t, 20, strings.Count(out, "Running   0 "), out)
-	require.Equal(t, before, processes(t, marker))
+	require.Equal(t, before, processes(t, "sleep", marker))
 	c.stop()
-	require.Empty(t, processes(t, marker))
+	require.Empty(t, processes(t, "sleep", marker))
 }
 
-// processes are the pids and start times of the processes with a marker in their command line.
-func processes(t *testing.T, marker string) []string {
+// processes are the pids and start times of the processes whose command line begins with these words.
+func processes(t *testing.T, words ...string) []string {
 	t.Helper()
 	var found []string
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	require.NoError(t, err)
 	for _, dir := range dirs {
 		b, err := os.ReadFile(dir + "/cmdline")
-		if err != nil || !strings.HasPrefix(string(b), "sleep\x00"+marker) {
+		if err != nil || !strings.HasPrefix(string(b), strings.Join(words, "\x00")) {
 			continue
 		}
 		stat, err := os.ReadFile(dir + "/stat")
