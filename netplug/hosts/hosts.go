@@ -249,6 +249,11 @@ func (h *Hosts) ensureLink(ns netns.NsHandle, name string) error {
 	if err := h.h.LinkSetMaster(link, h.bridge); err != nil {
 		return fmt.Errorf("put %s on the bridge: %w", name, err)
 	}
+	// Where bridges ask the IP rules (bridge-nf-call-iptables), what the machine's rules lead from a host back to that
+	// host never leaves the bridge's layer.
+	if err := h.h.LinkSetHairpin(link, true); err != nil {
+		return fmt.Errorf("let %s send back to where it came from: %w", name, err)
+	}
 	if err := h.h.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set %s up: %w", name, err)
 	}

@@ -43,7 +43,7 @@ func New(c Config) (*Agent, error) {
 	c = c.withDefaults()
 	return &Agent{
 		c: c, pods: client.For[*corev1.Pod](c.Client),
-		sources: sources{client.For[*corev1.ConfigMap](c.Client), client.For[*corev1.Secret](c.Client)},
+		sources: sources{client.For[*corev1.ConfigMap](c.Client), client.For[*corev1.Secret](c.Client), c.Services},
 		starts:  make(chan struct{}, c.Starts), memory: machineMemory(),
 		ready: make(chan struct{}), workers: map[types.UID]*worker{},
 	}, nil

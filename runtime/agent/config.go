@@ -69,6 +69,9 @@ type Config struct {
 	// DNS are the servers, and Domain the domain, of pods with the policy ClusterFirst. Empty: the machine's.
 	DNS    []netip.Addr
 	Domain string
+	// Services lists the services of a namespace, shared and not to be changed, for the environment of containers; a
+	// container whose services can't be listed is tried again later. nil: the environment has none.
+	Services func(ctx context.Context, namespace string) ([]*corev1.Service, error)
 	// Listen is where the node's API (logs, exec) is served; "" is ":0" on the first address. TLS is its
 	// certificate; nil: no API. Clients must show a certificate that TLS.ClientCAs accepts, of one of Callers.
 	Listen  string

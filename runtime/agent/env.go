@@ -34,11 +34,16 @@ func badConfig(format string, args ...any) error { return &configError{fmt.Error
 type sources struct {
 	configMaps client.Resource[*corev1.ConfigMap]
 	secrets    client.Resource[*corev1.Secret]
+	services   func(ctx context.Context, namespace string) ([]*corev1.Service, error) // nil: there are none
 }
 
-// environment resolves a container's variables, in the order in which they are defined, later ones winning.
+// environment resolves a container's variables, in the order in which they are defined, later ones winning. Those of
+// services come first.
 func (s sources) environment(ctx context.Context, p *corev1.Pod, c *corev1.Container) (map[string]string, error) {
-	env := map[string]string{}
+	env, err := s.links(ctx, p)
+	if err != nil {
+		return nil, err
+	}
 	for _, from := range c.EnvFrom {
 		values, err := s.all(ctx, p.Namespace, from)
 		if err != nil {

@@ -47,12 +47,28 @@ type PodNetwork struct {
 	Domain string
 }
 
-func (c *PodNetwork) validate() error {
+// validate checks what is known before anything is opened. addresses are the node's.
+func (c *PodNetwork) validate(addresses []netip.Addr) error {
 	switch {
 	case c.Client == nil:
 		return errors.New("PodNetwork.Client must be set")
 	case len(c.Pods) == 0 || len(c.Services) == 0:
 		return errors.New("PodNetwork.Pods and Services must be set: the cluster's ranges")
+	case c.DNS.IsValid() && !slices.ContainsFunc(c.Services, func(p netip.Prefix) bool { return p.Contains(c.DNS) }):
+		return fmt.Errorf("PodNetwork.DNS %s is in none of the services' ranges %s", c.DNS, c.Services)
+	}
+	all := slices.Concat(c.Pods, c.Services)
+	for i, p := range all {
+		for _, other := range all[:i] {
+			if p.Overlaps(other) {
+				return fmt.Errorf("PodNetwork: the ranges %s and %s overlap: choose others for pods or services", other, p)
+			}
+		}
+		for _, a := range addresses {
+			if p.Contains(a) {
+				return fmt.Errorf("PodNetwork: the node's address %s is in the range %s: choose another for pods and services", a, p)
+			}
+		}
 	}
 	return nil
 }
@@ -74,37 +90,40 @@ type network struct {
 
 // openNetwork makes the node's part of the network. The node's pods may be attached from then on; they wait for the
 // node's range.
-func (n *Node) openNetwork(c PodNetwork) (w *network, err error) {
-	w = &network{c: c, node: n.c.Name}
-	defer func() {
-		if err != nil {
-			idle := len(n.runtime.Sandboxes()) == 0 // nobody's network is taken away
-			err = errors.Join(fmt.Errorf("open the pods' network: %w", err), w.close(context.Background(), idle))
-		}
-	}()
-	if w.manager, err = reconcile.New(reconcile.Config{Client: c.Client, Tables: c.Tables, Name: "kube-proxy", Log: n.c.Log}); err != nil {
-		return w, err
+func (n *Node) openNetwork(c PodNetwork) (*network, error) {
+	w := &network{c: c, node: n.c.Name}
+	if err := w.open(&n.c); err != nil {
+		// Nobody's network is taken away.
+		return nil, errors.Join(fmt.Errorf("open the pods' network: %w", err), w.close(context.Background(), !n.hasPods()))
+	}
+	return w, nil
+}
+
+func (w *network) open(n *Config) (err error) {
+	c := &w.c
+	if w.manager, err = reconcile.New(reconcile.Config{Client: c.Client, Tables: c.Tables, Name: "kube-proxy", Log: n.Log}); err != nil {
+		return err
 	}
 	overhead := 0
 	if c.Between == overlay.VXLAN {
 		overhead = overlay.VXLANOverhead
 	}
 	w.plug, err = netplug.New(netplug.Config{
-		Host: n.c.HostNetwork, Mode: c.Mode, NonMasquerade: c.Pods, Overhead: overhead, Log: n.c.Log,
+		Host: n.HostNetwork, Mode: c.Mode, NonMasquerade: c.Pods, Overhead: overhead, Log: n.Log,
 	})
 	if err != nil {
-		return w, err
+		return err
 	}
-	if err := w.openBetween(&n.c); err != nil {
-		return w, err
+	if err := w.openBetween(n); err != nil {
+		return err
 	}
-	if err := w.openProxy(&n.c); err != nil {
-		return w, err
+	if err := w.openProxy(n); err != nil {
+		return err
 	}
-	if c.DNS.IsValid() {
-		err = w.openDNS(&n.c)
+	if !c.DNS.IsValid() {
+		return nil
 	}
-	return w, err
+	return w.openDNS(n)
 }
 
 func (w *network) openBetween(c *Config) error {
@@ -145,6 +164,20 @@ func (w *network) services() (*informer.Informer[*corev1.Service], *informer.Inf
 	}
 	slices, err := reconcile.Informer[*discoveryv1.EndpointSlice](w.manager)
 	return services, slices, err
+}
+
+// servicesIn lists the services of a namespace, once all are known.
+func (w *network) servicesIn(ctx context.Context, namespace string) ([]*corev1.Service, error) {
+	services, _, err := w.services()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-services.Synced():
+		return slices.Collect(services.List(namespace)), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func ipv4(addresses []netip.Addr) []netip.Addr {

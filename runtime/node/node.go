@@ -1,10 +1,11 @@
 //go:build linux
 
-// Package node bolts agent, runtime, images and volumes into a node of a cluster: of one that bedplate.Start made,
-// or of a real Kubernetes.
+// Package node bolts agent, runtime, images, volumes and the pods' network into a node of a cluster: of one that
+// bedplate.Start made, or of a real Kubernetes.
 //
 // A node needs root. When it ends, its containers go on (the zero value, for restarts and upgrades: the next node
-// in the same folder adopts them), or are stopped and all that was made for them is removed (Config.StopPods).
+// in the same folder adopts them, with their network and their connections), or are stopped and all that was made for
+// them is removed (Config.StopPods). A node that can't start leaves nothing, unless there are pods of one before it.
 package node
 
 import (
@@ -53,10 +54,12 @@ type Config struct {
 	// a loopback interface alone.
 	Pods    *PodNetwork
 	Network agent.Network
-	// Labels, Taints and Capacity are the node's: see agent.Config.
-	Labels   map[string]string
-	Taints   []corev1.Taint
-	Capacity corev1.ResourceList
+	// Labels, Taints, Capacity and Heartbeat are the node's: see agent.Config. A control plane whose
+	// bedplate.Config.NodeGrace is short needs a shorter Heartbeat.
+	Labels    map[string]string
+	Taints    []corev1.Taint
+	Capacity  corev1.ResourceList
+	Heartbeat time.Duration
 	// PlainHTTP lists image registries that may be spoken to without TLS, beside those on loopback.
 	PlainHTTP []string
 	// StopPods stops and removes everything when Run ends, instead of leaving the pods running.
@@ -78,27 +81,37 @@ type Node struct {
 
 // New checks the configuration; it starts nothing.
 func New(c Config) (*Node, error) {
-	switch {
-	case c.Client == nil || c.Name == "":
+	if c.Client == nil || c.Name == "" {
 		return nil, errors.New("configure node: Name and Client must be set")
-	case !filepath.IsAbs(c.Dir):
-		return nil, fmt.Errorf("configure node %s: folder %q is not absolute", c.Name, c.Dir)
 	}
-	if c.Pods != nil {
-		if err := c.Pods.validate(); err != nil {
-			return nil, fmt.Errorf("configure node %s: %w", c.Name, err)
-		}
-		if c.Network != nil {
-			return nil, fmt.Errorf("configure node %s: both Pods and Network are set", c.Name)
-		}
-	}
-	if len(c.Addresses) == 0 {
-		c.Addresses = Addresses()
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("configure node %s: %w", c.Name, err)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Node{c: c, ready: make(chan struct{}), opened: make(chan struct{})}, nil
+}
+
+// validate fills in the node's addresses, too, as other fields are checked against them.
+func (c *Config) validate() error {
+	switch {
+	case !filepath.IsAbs(c.Dir):
+		return fmt.Errorf("folder %q is not absolute", c.Dir)
+	case c.HostNetwork != "" && !filepath.IsAbs(c.HostNetwork):
+		return fmt.Errorf("HostNetwork %q is no absolute path", c.HostNetwork)
+	case c.HostNetwork != "" && len(c.Addresses) == 0:
+		return errors.New("HostNetwork without Addresses: name those that the node has there")
+	case c.Pods != nil && c.Network != nil:
+		return errors.New("both Pods and Network are set")
+	}
+	if len(c.Addresses) == 0 {
+		c.Addresses = Addresses()
+	}
+	if c.Pods != nil {
+		return c.Pods.validate(c.Addresses)
+	}
+	return nil
 }
 
 // Ready is closed once the node is registered and runs pods.
@@ -125,6 +138,9 @@ func (n *Node) Run(ctx context.Context) (err error) {
 			err = fmt.Errorf("run node %s: %w", n.c.Name, err)
 		}
 	}()
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err := n.open(ctx); err != nil {
 		return err
 	}
@@ -160,8 +176,14 @@ func (n *Node) Run(ctx context.Context) (err error) {
 
 func (n *Node) dir(name string) string { return filepath.Join(n.c.Dir, name) }
 
-// open opens the runtime first, as it says what is missing on this machine.
+// openTime bounds the opening of what a node is made of.
+const openTime = time.Minute
+
+// open opens the runtime first, as it says what is missing on this machine. It is not given up in the middle: what is
+// half open would be left behind.
 func (n *Node) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTime)
+	defer cancel()
 	if err := os.MkdirAll(n.c.Dir, 0o711); err != nil {
 		return err
 	}
@@ -169,13 +191,12 @@ func (n *Node) open(ctx context.Context) error {
 	if n.runtime, err = runtime.Open(ctx, runtime.Config{Dir: n.dir("runtime"), Log: n.c.Log}); err != nil {
 		return err
 	}
-	n.images, err = image.Open(image.Config{Dir: n.dir("images"), Log: n.c.Log, PlainHTTP: n.c.PlainHTTP})
-	if err != nil {
-		return errors.Join(err, n.runtime.Detach())
+	if n.images, err = image.Open(image.Config{Dir: n.dir("images"), Log: n.c.Log, PlainHTTP: n.c.PlainHTTP}); err != nil {
+		return errors.Join(err, n.close(ctx, nil))
 	}
 	if n.c.Pods != nil {
 		if n.network, err = n.openNetwork(*n.c.Pods); err != nil {
-			return errors.Join(err, n.images.Close(), n.runtime.Detach())
+			return errors.Join(err, n.close(ctx, nil))
 		}
 	}
 	close(n.opened)
@@ -199,13 +220,13 @@ func (n *Node) agentConfig(volumes agent.Volumes, recorder *events.Recorder) age
 	c := agent.Config{
 		NodeName: n.c.Name, Client: n.c.Client, Runtime: n.runtime, Images: n.images, Dir: n.c.Dir,
 		Network: n.c.Network, HostNetwork: n.c.HostNetwork, Volumes: volumes, Addresses: n.c.Addresses, Listen: n.c.Listen, TLS: n.c.TLS, Callers: n.c.Callers,
-		Labels: n.c.Labels, Taints: n.c.Taints, Capacity: n.c.Capacity, Log: n.c.Log,
+		Labels: n.c.Labels, Taints: n.c.Taints, Capacity: n.c.Capacity, Heartbeat: n.c.Heartbeat, Log: n.c.Log,
 		Events: func(pod *corev1.Pod, kind, reason, message string) {
 			recorder.Record(events.Reference(pod), kind, reason, "%s", message)
 		},
 	}
 	if n.network != nil {
-		c.Network = n.network.plug
+		c.Network, c.Services = n.network.plug, n.network.servicesIn
 		if n.c.Pods.DNS.IsValid() {
 			c.DNS, c.Domain = []netip.Addr{n.c.Pods.DNS}, cmp.Or(n.c.Pods.Domain, "cluster.local")
 		}
@@ -216,18 +237,44 @@ func (n *Node) agentConfig(volumes agent.Volumes, recorder *events.Recorder) age
 // stopTime bounds the stop of all pods.
 const stopTime = 2 * time.Minute
 
-// close lets go of everything, or removes it.
+// close lets go of everything, or removes it: if that is asked for, or if the node never got to run and there are no
+// pods of a node before it.
 func (n *Node) close(ctx context.Context, a *agent.Agent) error {
-	if !n.c.StopPods || a == nil {
-		return errors.Join(n.closeNetwork(ctx, false), n.images.Close(), n.runtime.Detach())
+	stop := n.c.StopPods && a != nil
+	if !stop && (n.wasReady() || n.hasPods()) {
+		return errors.Join(n.closeNetwork(ctx, false), n.closeImages(), n.runtime.Detach())
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
-	err := a.StopPods(ctx)
-	if err == nil {
-		err = n.images.Keep(nil)
+	var err error
+	if stop {
+		if err = a.StopPods(ctx); err == nil {
+			err = n.images.Keep(nil)
+		}
 	}
-	return errors.Join(err, n.images.Close(), n.runtime.Shutdown(ctx), n.closeNetwork(ctx, true), removePods(n.dir("pods")))
+	err = errors.Join(err, n.closeImages(), n.runtime.Shutdown(ctx), n.closeNetwork(ctx, true))
+	if stop {
+		err = errors.Join(err, removePods(n.dir("pods")))
+	}
+	return err
+}
+
+func (n *Node) hasPods() bool { return len(n.runtime.Sandboxes()) > 0 }
+
+func (n *Node) wasReady() bool {
+	select {
+	case <-n.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+func (n *Node) closeImages() error {
+	if n.images == nil {
+		return nil
+	}
+	return n.images.Close()
 }
 
 func (n *Node) closeNetwork(ctx context.Context, remove bool) error {
