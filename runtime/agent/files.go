@@ -103,7 +103,7 @@ func (a *Agent) writeFiles(p *corev1.Pod, addrs []netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	hosts, err := hostsFile(p, addrs)
+	hosts, err := hostsFile(p, addrs, a.c.Domain)
 	if err != nil {
 		return err
 	}
@@ -137,8 +137,9 @@ func makeMessage(path string) error {
 	return errors.Join(f.Chmod(0o666), f.Close())
 }
 
-// hostsFile is the machine's own for pods on its network, else the pod's; both with the pod's aliases.
-func hostsFile(p *corev1.Pod, addrs []netip.Addr) (string, error) {
+// hostsFile is the machine's own for pods on its network, else the pod's; both with the pod's aliases. A pod with a
+// subdomain has its full name there, too, in the cluster's domain.
+func hostsFile(p *corev1.Pod, addrs []netip.Addr, domain string) (string, error) {
 	var b strings.Builder
 	if p.Spec.HostNetwork {
 		own, err := os.ReadFile("/etc/hosts")
@@ -148,8 +149,12 @@ func hostsFile(p *corev1.Pod, addrs []netip.Addr) (string, error) {
 		b.Write(own)
 	} else {
 		b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
+		names := hostname(p)
+		if p.Spec.Subdomain != "" && domain != "" {
+			names = fmt.Sprintf("%s.%s.%s.svc.%s\t%s", names, p.Spec.Subdomain, p.Namespace, domain, names)
+		}
 		for _, addr := range addrs {
-			fmt.Fprintf(&b, "%s\t%s\n", addr, hostname(p))
+			fmt.Fprintf(&b, "%s\t%s\n", addr, names)
 		}
 	}
 	for _, alias := range p.Spec.HostAliases {

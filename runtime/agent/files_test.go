@@ -61,14 +61,18 @@ func TestResolvConf(t *testing.T) {
 
 func TestHostsFile(t *testing.T) {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.PodSpec{HostAliases: []corev1.HostAlias{{IP: "192.0.2.9", Hostnames: []string{"a", "b"}}}}}
-	got, err := hostsFile(p, []netip.Addr{netip.MustParseAddr("10.0.0.1")})
+	got, err := hostsFile(p, []netip.Addr{netip.MustParseAddr("10.0.0.1")}, "cluster.local")
 	require.NoError(t, err)
 	require.Contains(t, got, "127.0.0.1\tlocalhost\n")
 	require.Contains(t, got, "10.0.0.1\tweb\n192.0.2.9\ta\tb\n")
+	p.Namespace, p.Spec.Subdomain = "team", "db"
+	got, err = hostsFile(p, []netip.Addr{netip.MustParseAddr("10.0.0.1")}, "cluster.local")
+	require.NoError(t, err)
+	require.Contains(t, got, "10.0.0.1\tweb.db.team.svc.cluster.local\tweb\n")
 	own, err := os.ReadFile("/etc/hosts")
 	require.NoError(t, err)
 	p.Spec.HostNetwork = true
-	got, err = hostsFile(p, nil)
+	got, err = hostsFile(p, nil, "cluster.local")
 	require.NoError(t, err)
 	require.Equal(t, string(own)+"192.0.2.9\ta\tb\n", got)
 }
