@@ -315,6 +315,27 @@ func TestForeignRoute(t *testing.T) {
 	require.NoError(t, n.Detach(t.Context(), "a"))
 }
 
+// TestInUse: a range that somebody else routes is refused; netplug's own routes are no use by others.
+func TestInUse(t *testing.T) {
+	host, _ := newHost(t)
+	c := configOf(host, Routed)
+	n := start(t, c)
+	_, addr := attach(t, n, "a", tcp(80, 80))
+	wide := netip.MustParsePrefix("10.244.0.0/16")
+	require.True(t, wide.Contains(addr))
+	require.NoError(t, InUse(c, []netip.Prefix{wide}))
+	l, err := host.h.LinkByName("up")
+	require.NoError(t, err)
+	foreign := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: hostNet(netip.MustParseAddr("10.244.9.9")), Scope: netlink.SCOPE_LINK}
+	require.NoError(t, host.h.RouteAdd(foreign))
+	require.ErrorContains(t, InUse(c, []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), wide}),
+		"the range 10.244.0.0/16 is in use: up has a route to 10.244.9.9/32: choose another range")
+	require.NoError(t, InUse(c, []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}))
+	foreign.Protocol = 93
+	require.NoError(t, host.h.RouteReplace(foreign))
+	require.NoError(t, InUse(c, []netip.Prefix{wide}, 93))
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	for want, c := range map[string]Config{
 		`prefix "Bad"`:         {Prefix: "Bad"},

@@ -22,7 +22,10 @@ import (
 
 	"github.com/bedplate/bedplate"
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/netplug"
 	"github.com/bedplate/bedplate/netplug/hosts"
+	"github.com/bedplate/bedplate/netplug/overlay"
+	"github.com/bedplate/bedplate/netplug/proxy"
 	"github.com/bedplate/bedplate/runtime"
 )
 
@@ -79,6 +82,9 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	var machines *hosts.Hosts
 	if o.nodes > 0 {
+		if err := netplug.InUse(netplug.Config{}, []netip.Prefix{o.pods, o.services}, overlay.RouteProtocol, proxy.RouteProtocol); err != nil {
+			return err
+		}
 		if machines, err = hosts.Open(hosts.Config{Name: "bedplate", Range: o.machines, Inside: []netip.Prefix{o.pods}}); err != nil {
 			return err
 		}

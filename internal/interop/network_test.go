@@ -163,6 +163,12 @@ func TestMachineInUse(t *testing.T) {
 	require.Equal(t, "cluster: open hosts bedplate: the range 10.245.0.0/24 is in use: lo has a route to 10.245.0.0/25: choose another range\n", refused(t))
 	ip("del", "10.245.0.0/25", "dev", "lo")
 	require.Equal(t, before, network(t))
+	for _, r := range [][2]string{{"10.244.7.0/24", "10.244.0.0/16"}, {"10.96.0.0/12", "10.96.0.0/16"}} {
+		ip("add", r[0], "dev", "lo")
+		require.Equal(t, "cluster: the range "+r[1]+" is in use: lo has a route to "+r[0]+": choose another range\n", refused(t))
+		ip("del", r[0], "dev", "lo")
+	}
+	require.Equal(t, before, network(t))
 
 	c := startCluster(t, "-nodes", "1")
 	ranged := func() bool { return strings.Contains(strings.Join(network(t), "\n"), "route 10.244.0.0/24 ") }

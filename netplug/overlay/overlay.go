@@ -18,6 +18,9 @@ import (
 	"github.com/bedplate/bedplate/reconcile/informer"
 )
 
+// RouteProtocol marks the routes that are made, by default.
+const RouteProtocol = 93
+
 // Config says which node is connected to which others. Node and Nodes are needed.
 type Config struct {
 	// Node is the name of this node.
@@ -31,7 +34,7 @@ type Config struct {
 	// Ranges is told the node's own pod ranges and those of the whole cluster, at first and when they change; it fits
 	// netplug's Network.SetRanges. An error is tried again. nil: nobody is told.
 	Ranges func(own, cluster []netip.Prefix) error
-	// Protocol marks the routes that are made; 93 by default. No other program of the host may use the same.
+	// Protocol marks the routes that are made; RouteProtocol by default. No other program of the host may use the same.
 	Protocol int
 	// Link is the name of the tunnel's link, "bpvx" by default; VNI its number, 1 by default, and Port its UDP port,
 	// 4789 by default: the same on all nodes.
@@ -68,7 +71,7 @@ func (c Config) withDefaults() Config {
 			*to = value
 		}
 	}
-	set(&c.Protocol, 93)
+	set(&c.Protocol, RouteProtocol)
 	set(&c.VNI, 1)
 	set(&c.Port, 4789)
 	if c.Link == "" {
