@@ -1,5 +1,6 @@
 # make test     every test, as CI runs it (root, Linux)
 # make cluster  a cluster on this machine, until Ctrl-C
+# make vmtest   the privileged tests in a virtual machine with Debian's kernel and cgroup version 2
 # make bench    the benchmarks behind docs/PERFORMANCE.md
 # make vet      static checks, for every system that a part builds on
 # make deps     Debian packages that the build and the tests need
@@ -16,7 +17,7 @@ PEERS  := internal/peers
 # What must build elsewhere too: all but the node (DESIGN: "Linux for the node").
 PORTABLE = $(shell $(GO) list ./... | grep -vE '/(runtime|netplug|volume)(/|$$)|/examples/cluster')
 
-.PHONY: deps vet test unit interop peers bench cluster tidy
+.PHONY: deps vet test unit interop peers bench cluster vmtest tidy
 
 deps:
 	@missing=""; for p in gcc pkg-config libseccomp-dev busybox-static; do \
@@ -47,6 +48,13 @@ bench:
 cluster: deps
 	$(GO) build -tags $(TAGS) -o bin/cluster ./examples/cluster
 	./bin/cluster
+
+# Its kernel and busybox are what internal/vm's documentation says; a quarter of an hour where KVM is of no use.
+VMTEST ?= ./runtime ./runtime/agent ./runtime/image ./volume/local ./netplug
+vmtest: deps
+	@type qemu-system-x86_64 mke2fs >/dev/null 2>&1 || { echo "installing qemu-system-x86 e2fsprogs"; apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends qemu-system-x86 e2fsprogs >/dev/null; }
+	$(GO) run ./internal/vm -tags $(TAGS) -cluster $(VMTEST)
 
 tidy:
 	$(GO) mod tidy

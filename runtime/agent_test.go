@@ -387,7 +387,10 @@ func TestCrashLauncher(t *testing.T) {
 			cfg.env = []string{crashEnv + "=" + step + "@" + mark}
 			r := openFor(t, cfg)
 			out, st := output(t, r, sh("c", sandboxFor(t, r, "pod"), "echo fine; exit 6"))
-			require.FileExists(t, mark)
+			require.Eventually(t, func() bool { // after the spool has told us, for the last step
+				_, err := os.Stat(mark)
+				return err == nil
+			}, 30*time.Second, time.Millisecond)
 			require.Equal(t, 6, st.ExitCode)
 			launcherPID(t, cfg)
 			require.Contains(t, out+plain(t, st.Spec.Log.Path), "fine\n")

@@ -127,8 +127,20 @@ func ociSpec(s ContainerSpec, sb sandboxView, m machine) (*specs.Spec, []string)
 	if needsSlave(s.Mounts) {
 		o.Linux.RootfsPropagation = "rslave"
 	}
+	if m.unified {
+		asOne(o.Linux.Resources)
+	}
 	deviceRules(o, s, m)
 	return o, warnings
+}
+
+// asOne sets what Kubernetes sets with version 2 of cgroups alone: want of memory ends a container as a whole, and
+// one that has a limit doesn't swap.
+func asOne(r *specs.LinuxResources) {
+	r.Unified = map[string]string{"memory.oom.group": "1"}
+	if r.Memory != nil {
+		r.Memory.Swap = r.Memory.Limit
+	}
 }
 
 // needsSlave tells whether a mount wants to see what is mounted on its source later.

@@ -149,7 +149,8 @@ type Seccomp struct {
 
 // Resources are limits. Zero fields set none.
 type Resources struct {
-	// Memory is in bytes.
+	// Memory is in bytes. With cgroup v2 a container that has a limit doesn't swap, and
+	// one that exceeds it ends as a whole, whichever of its processes did.
 	Memory int64
 	// CPUShares is the relative weight, 2 to 262144 (a thousandth of a CPU is
 	// 1.024 shares). cgroup v2 gets the equivalent weight.

@@ -41,6 +41,9 @@ func TestAborts(t *testing.T) {
 	require.Less(t, heap()-before, int64(16<<20), "bytes of memory")
 	groups, err := filepath.Glob("/sys/fs/cgroup/*" + n.Cgroup + "/pod*/*/cgroup.procs")
 	require.NoError(t, err)
+	own, err := filepath.Glob("/sys/fs/cgroup" + n.Cgroup + "/pod*/*/cgroup.procs") // version 2
+	require.NoError(t, err)
+	groups = append(groups, own...)
 	require.NotEmpty(t, groups)
 	b, err := os.ReadFile(groups[0])
 	require.NoError(t, err)

@@ -49,7 +49,7 @@ func kubectl(t *testing.T, user string, groups ...string) *http.Client {
 	require.True(t, pool.AppendCertsFromPEM(config.Clusters[0].Cluster.CA))
 	transport := &http.Transport{TLSClientConfig: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool}}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
+	return &http.Client{Transport: transport, Timeout: 5 * patience} // a long log takes its time
 }
 
 func admin(t *testing.T) *http.Client { return kubectl(t, "root", "system:masters") }

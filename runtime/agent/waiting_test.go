@@ -32,7 +32,10 @@ func TestNotStarted(t *testing.T) {
 		"nokey":     {"CreateContainerConfigError", "couldn't find key later in Secret " + n.Node + "/some"},
 		"nocommand": {"CreateContainerConfigError", "no command specified"},
 	} {
-		p := n.until(name, waiting(c.reason))
+		p := n.until(name, func(p *corev1.Pod) bool {
+			// Between two attempts at a pull, which may be when we look, it says so.
+			return waiting(c.reason)(p) || c.reason == "ErrImagePull" && waiting("ImagePullBackOff")(p)
+		})
 		require.Contains(t, status(p, "c").State.Waiting.Message, c.message, name)
 		require.Equal(t, corev1.PodPending, p.Status.Phase, name)
 		require.True(t, n.said(name, "Warning", "Failed"), name)

@@ -156,10 +156,13 @@ func (g *Group) killOnce(pids []int, deadline time.Time) error {
 	if err != nil {
 		return err
 	}
+	all := g.killAll()
 	var ends []unix.PollFd
 	for _, pid := range still {
 		if fd, ok := open[pid]; ok {
-			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+			if !all {
+				_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+			}
 			ends = append(ends, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 		}
 	}
@@ -171,6 +174,17 @@ func (g *Group) killOnce(pids []int, deadline time.Time) error {
 		_, _ = unix.Poll(ends[i:i+1], int(left))
 	}
 	return nil
+}
+
+// killAll has the kernel kill everything in the group at once, whatever is forked meanwhile too: version 2 since
+// Linux 5.14. It tells whether it could.
+func (g *Group) killAll() bool {
+	for _, p := range g.m.GetPaths() {
+		if cgroups.WriteFile(p, "cgroup.kill", "1") != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // pids lists processes in every hierarchy: after a crash it may be in some of them.

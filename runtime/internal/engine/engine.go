@@ -46,9 +46,12 @@ type Engine struct {
 	keeperMu sync.Mutex
 	keeper   Keeper // nil: none
 
-	mu      sync.Mutex
-	running map[string]*running
-	busy    map[string]chan struct{}
+	spawning sync.RWMutex // held for reading while a command begins
+
+	mu       sync.Mutex
+	running  map[string]*running
+	busy     map[string]chan struct{}
+	commands map[int]bool // PIDs of what Exec runs
 }
 
 // running is a container whose command has not ended.
@@ -71,7 +74,7 @@ func New(dir Layout, log *slog.Logger, keeper Keeper) (*Engine, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Engine{
 		dir: dir, log: log, boot: boot, stop: ctx, end: cancel, keeper: keeper,
-		running: map[string]*running{}, busy: map[string]chan struct{}{},
+		running: map[string]*running{}, busy: map[string]chan struct{}{}, commands: map[int]bool{},
 	}, nil
 }
 

@@ -47,7 +47,9 @@ func (e *Engine) Exec(ctx context.Context, id string, req ExecRequest, stdio [3]
 		}
 	}
 	exit, _, err := p.Peek()
-	return exit, errors.Join(err, p.Reap())
+	err = errors.Join(err, p.Reap())
+	e.disown(p.PID)
+	return exit, err
 }
 
 func (e *Engine) spawn(id string, req ExecRequest, stdio [3]*os.File) (*proc.Process, *os.File, error) {
@@ -85,15 +87,13 @@ func (e *Engine) spawn(id string, req ExecRequest, stdio [3]*os.File) (*proc.Pro
 		console, p.ConsoleSocket = os.NewFile(uintptr(pair[0]), consoleName), os.NewFile(uintptr(pair[1]), consoleName)
 		defer wire.Close(console, p.ConsoleSocket)
 	}
-	if err := c.Start(p); err != nil {
-		return nil, nil, fmt.Errorf("exec in container %s: %w", id, err)
-	}
-	pid, err := p.Pid()
+	pid, err := e.begin(id, c, p)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("exec in container %s: %w", id, err)
 	}
 	h, err := proc.Open(pid, 0) // our child: its PID stays its own until we reap it
 	if err != nil {
+		e.disown(pid)
 		return nil, nil, err
 	}
 	if !req.TTY {
@@ -102,7 +102,9 @@ func (e *Engine) spawn(id string, req ExecRequest, stdio [3]*os.File) (*proc.Pro
 	master, err := receiveMaster(console)
 	if err != nil {
 		_ = h.Signal(unix.SIGKILL)
-		return nil, nil, errors.Join(err, h.Wait(e.stop), h.Reap(), h.Close())
+		err = errors.Join(err, h.Wait(e.stop), h.Reap(), h.Close())
+		e.disown(pid)
+		return nil, nil, err
 	}
 	return h, master, nil
 }

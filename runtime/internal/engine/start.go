@@ -148,13 +148,12 @@ func (s *starting) config() (*configs.Config, error) {
 // fit lowers limits that need privileges which this machine doesn't give.
 func (s *starting) fit(p *specs.Process) {
 	for i, r := range p.Rlimits {
-		var have unix.Rlimit
-		n, ok := rlimits[r.Type]
-		if !ok || unix.Getrlimit(n, &have) != nil || r.Hard <= have.Max || mayRaise() {
+		most := mostOf(r.Type)
+		if r.Hard <= most {
 			continue
 		}
-		p.Rlimits[i].Hard, p.Rlimits[i].Soft = have.Max, min(r.Soft, have.Max)
-		s.warn("%s is %d instead of %d: the machine allows no more", r.Type, have.Max, r.Hard)
+		p.Rlimits[i].Hard, p.Rlimits[i].Soft = most, min(r.Soft, most)
+		s.warn("%s is %d instead of %d: the machine allows no more", r.Type, most, r.Hard)
 	}
 	if p.OOMScoreAdj == nil {
 		return
@@ -181,16 +180,40 @@ func mayRaise() bool {
 	return err == nil && caps&(1<<unix.CAP_SYS_RESOURCE) != 0
 }
 
+// mostOf is the highest that this process may make a hard limit of a child. A privileged one is bound too for open
+// files, by fs.nr_open.
+func mostOf(limit string) uint64 {
+	var have unix.Rlimit
+	n, ok := rlimits[limit]
+	switch {
+	case !ok:
+		return unix.RLIM_INFINITY
+	case !mayRaise():
+		if unix.Getrlimit(n, &have) == nil {
+			return have.Max
+		}
+	case n == unix.RLIMIT_NOFILE:
+		if most, err := readNumber("/proc/sys/fs/nr_open"); err == nil {
+			return uint64(most)
+		}
+	}
+	return unix.RLIM_INFINITY
+}
+
+func readNumber(path string) (int, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
+}
+
 // leastOOMScore is the lowest oom_score_adj that this process may give to a child.
 func leastOOMScore() int {
 	if mayRaise() {
 		return -1000
 	}
-	b, err := os.ReadFile("/proc/self/oom_score_adj")
-	if err != nil {
-		return 0
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	n, err := readNumber("/proc/self/oom_score_adj")
 	if err != nil {
 		return 0
 	}

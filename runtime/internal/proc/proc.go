@@ -50,6 +50,29 @@ func Parent(pid int) (ppid int, command string, err error) {
 	return ppid, string(b), err
 }
 
+// Children returns the children of a process, zombies among them, with the names of their commands.
+func Children(of int) (map[int]string, error) {
+	all, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	out := map[int]string{}
+	for _, e := range all {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		f, err := fields(pid)
+		if err != nil || string(f[1]) != strconv.Itoa(of) {
+			continue // it may have gone meanwhile
+		}
+		if name, err := os.ReadFile("/proc/" + e.Name() + "/comm"); err == nil {
+			out[pid] = string(bytes.TrimSuffix(name, []byte("\n")))
+		}
+	}
+	return out, nil
+}
+
 // startField is where the start time is, in what fields returns.
 const startField = 22 - 3 // in proc(5), after pid and comm
 

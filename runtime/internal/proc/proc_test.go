@@ -27,6 +27,10 @@ func TestProcess(t *testing.T) {
 	require.Equal(t, os.Getpid(), ppid)
 	require.Contains(t, command, os.Args[0])
 
+	children, err := Children(os.Getpid())
+	require.NoError(t, err)
+	require.Equal(t, "sleep", children[cmd.Process.Pid])
+
 	_, ended, err := p.Peek()
 	require.NoError(t, err)
 	require.False(t, ended)
