@@ -282,7 +282,9 @@ func processes(t *testing.T, words ...string) []string {
 			continue
 		}
 		stat, err := os.ReadFile(dir + "/stat")
-		require.NoError(t, err)
+		if err != nil {
+			continue // it has ended since
+		}
 		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 		found = append(found, dir+" "+fields[19])
 	}
