@@ -215,7 +215,7 @@ func (c *call) claims(key string, new, old apimachinery.Object) (claims, error) 
 		if err != nil {
 			return out, err
 		}
-		out.writes = append(out.writes, storage.Write{Table: t, Key: claim.Name, At: -1})
+		out.writes = append(out.writes, storage.Write{Table: t, Key: claim.Name, At: storage.AnyRev})
 	}
 	return out, nil
 }
