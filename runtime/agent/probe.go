@@ -60,7 +60,7 @@ func (p *prober) run(ctx context.Context) {
 	}
 	if probe := p.c.StartupProbe; probe != nil && !p.now().started {
 		up := false
-		p.watch(ctx, probe, false, func(ok bool, err error) (enough bool) {
+		p.watch(ctx, always(probe), probe, false, func(ok bool, err error) (enough bool) {
 			if up = ok; !ok {
 				fails(probe, "Startup", err)
 			}
@@ -75,7 +75,7 @@ func (p *prober) run(ctx context.Context) {
 	defer wg.Wait()
 	if probe := p.c.ReadinessProbe; probe != nil {
 		wg.Go(func() {
-			p.watch(ctx, probe, false, func(ok bool, _ error) (enough bool) {
+			p.watch(ctx, p.soon(probe), probe, false, func(ok bool, _ error) (enough bool) {
 				p.set(func(v *verdict) { v.ready = ok })
 				return false
 			})
@@ -83,7 +83,7 @@ func (p *prober) run(ctx context.Context) {
 	}
 	if probe := p.c.LivenessProbe; probe != nil {
 		wg.Go(func() {
-			p.watch(ctx, probe, true, func(ok bool, err error) (enough bool) {
+			p.watch(ctx, always(probe), probe, true, func(ok bool, err error) (enough bool) {
 				if !ok {
 					fails(probe, "Liveness", err)
 				}
@@ -93,9 +93,31 @@ func (p *prober) run(ctx context.Context) {
 	}
 }
 
-// watch asks a probe again and again, until ctx ends or decided says that it is enough. decided is told of every
-// answer by which a threshold is reached or passed.
-func (p *prober) watch(ctx context.Context, probe *corev1.Probe, ok bool, decided func(ok bool, err error) (enough bool)) {
+// always asks once in a period.
+func always(probe *corev1.Probe) (pause func(ok bool) time.Duration) {
+	return func(bool) time.Duration { return time.Duration(probe.PeriodSeconds) * time.Second }
+}
+
+// firstAsk is the pause before a readiness probe is asked for the second time; it doubles up to the period.
+const firstAsk = 10 * time.Millisecond
+
+// soon asks a readiness probe sooner than in its period while its container is not ready yet, as Kubernetes' "Configure
+// Liveness, Readiness and Startup Probes" allows: most containers begin to listen some milliseconds after their start,
+// and a question that comes just before would cost them a period. What runs a process is asked in its period.
+func (p *prober) soon(probe *corev1.Probe) (pause func(ok bool) time.Duration) {
+	period, next := time.Duration(probe.PeriodSeconds)*time.Second, firstAsk
+	return func(ok bool) time.Duration {
+		if ok || probe.Exec != nil || next >= period || p.now().ready {
+			return period
+		}
+		defer func() { next *= 2 }()
+		return next
+	}
+}
+
+// watch asks a probe again and again, after each answer in pause, until ctx ends or decided says that it is enough.
+// decided is told of every answer by which a threshold is reached or passed.
+func (p *prober) watch(ctx context.Context, pause func(ok bool) time.Duration, probe *corev1.Probe, ok bool, decided func(ok bool, err error) (enough bool)) {
 	s := streak{probe: probe, ok: ok}
 	timer := time.NewTimer(time.Until(p.begun.Add(time.Duration(probe.InitialDelaySeconds) * time.Second)))
 	defer timer.Stop()
@@ -105,11 +127,12 @@ func (p *prober) watch(ctx context.Context, probe *corev1.Probe, ok bool, decide
 			return
 		case <-timer.C:
 		}
-		timer.Reset(time.Duration(probe.PeriodSeconds) * time.Second)
+		asked := time.Now()
 		err := p.askOnce(ctx, probe)
 		if ctx.Err() != nil {
 			return
 		}
+		timer.Reset(time.Until(asked.Add(pause(err == nil))))
 		if ok, sure := s.count(err == nil); sure && decided(ok, err) {
 			return
 		}

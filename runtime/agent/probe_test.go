@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,37 @@ func TestProbesInOrder(t *testing.T) {
 		require.True(t, at(60).ready)
 		require.Equal(t, verdict{started: true}, at(70), "two failures in a row")
 	})
+}
+
+// TestReadySoon: a container that listens just after its start is ready then, not a period later; one that needs longer
+// is asked in its period after a few tries.
+func TestReadySoon(t *testing.T) {
+	for _, needs := range []time.Duration{0, 50 * time.Millisecond, 700 * time.Millisecond, 25 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			begun, asked := time.Now(), 0
+			ready := make(chan time.Duration, 1)
+			p := &prober{c: &corev1.Container{ReadinessProbe: probe(10, 1, 1)}, begun: begun}
+			p.turned = func() {
+				if p.now().ready {
+					ready <- time.Since(begun)
+				}
+			}
+			p.ask = func(context.Context, *corev1.Probe) error {
+				if asked++; time.Since(begun) < needs {
+					return errSick
+				}
+				return nil
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			wg.Go(func() { p.run(ctx) })
+			took := <-ready
+			cancel()
+			wg.Wait()
+			require.LessOrEqual(t, took, min(2*needs+firstAsk, needs+10*time.Second))
+			require.LessOrEqual(t, asked, 14)
+		})
+	}
 }
 
 func TestStartupFails(t *testing.T) {
