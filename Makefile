@@ -1,5 +1,6 @@
 # make test     every test, as CI runs it (root, Linux)
 # make cluster  a cluster on this machine, until Ctrl-C
+# make kubectl  kubectl into bin, from its Go module
 # make vmtest   the privileged tests in a virtual machine with Debian's kernel and cgroup version 2
 # make bench    the benchmarks behind docs/PERFORMANCE.md
 # make vet      static checks, for every system that a part builds on
@@ -14,10 +15,10 @@ PKGS  ?= ./...
 NESTED := internal/interop
 PEERS  := internal/peers
 
-# What must build elsewhere too: all but the node (DESIGN: "Linux for the node").
+# What must build elsewhere too: all but the node, which is for Linux.
 PORTABLE = $(shell $(GO) list ./... | grep -vE '/(runtime|netplug|volume)(/|$$)|/examples/cluster')
 
-.PHONY: deps vet test unit interop peers bench cluster vmtest tidy
+.PHONY: deps vet test unit interop peers bench cluster kubectl vmtest tidy
 
 deps:
 	@missing=""; for p in gcc pkg-config libseccomp-dev busybox-static; do \
@@ -48,6 +49,9 @@ bench:
 cluster: deps
 	$(GO) build -tags $(TAGS) -o bin/cluster ./examples/cluster
 	./bin/cluster
+
+kubectl:
+	cd internal/interop && $(GO) build -o ../../bin/kubectl ./kubectl
 
 # Its kernel and busybox are what internal/vm's documentation says; a quarter of an hour where KVM is of no use.
 VMTEST ?= ./runtime ./runtime/agent ./runtime/image ./volume/local ./netplug

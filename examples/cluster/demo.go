@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
+	"strings"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,10 +40,7 @@ func (n *nodes) demo(ctx context.Context, begin time.Time) error {
 		fmt.Println("\nThere is no demo: it needs " + busybox + " (apt-get install busybox-static).")
 		return nil
 	}
-	img, err := image.Build(map[string]image.File{
-		"bin/busybox": {Source: busybox, Mode: 0o755}, "bin/sh": {Link: "busybox"}, "bin/wget": {Link: "busybox"},
-		"bin/nslookup": {Link: "busybox"}, "tmp": {Dir: true, Mode: 0o777},
-	}, image.BuildOptions{Config: image.ContainerConfig{Cmd: []string{"sh"}, Env: []string{"PATH=/bin"}}})
+	img, err := demoFiles(ctx)
 	if err != nil {
 		return err
 	}
@@ -55,15 +55,34 @@ func (n *nodes) demo(ctx context.Context, begin time.Time) error {
 			n.fail(err)
 		}
 	})
-	_, err = client.For[*Website](c).Create(ctx, &Website{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "hello"}})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	sites := client.For[*Website](c)
+	site, err := sites.Create(ctx, &Website{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "hello"}})
+	if apierrors.IsAlreadyExists(err) {
+		site, err = sites.Get(ctx, metav1.NamespaceDefault, "hello")
+	}
+	if err != nil {
 		return err
 	}
-	return n.watchDemo(ctx, c, begin)
+	return watchDemo(ctx, c, int(site.Spec.Replicas), begin)
+}
+
+// demoFiles is an image of the machine's busybox, with all its names.
+func demoFiles(ctx context.Context) (v1.Image, error) {
+	names, err := exec.CommandContext(ctx, busybox, "--list").Output()
+	if err != nil {
+		return nil, fmt.Errorf("ask %s what it can do: %w", busybox, err)
+	}
+	files := map[string]image.File{"bin/busybox": {Source: busybox, Mode: 0o755}, "tmp": {Dir: true, Mode: 0o777}}
+	for _, name := range strings.Fields(string(names)) {
+		if name != "busybox" {
+			files["bin/"+name] = image.File{Link: "busybox"}
+		}
+	}
+	return image.Build(files, image.BuildOptions{Config: image.ContainerConfig{Cmd: []string{"sh"}, Env: []string{"PATH=/bin"}}})
 }
 
 // watchDemo says when the pods run, and when the service answers.
-func (n *nodes) watchDemo(ctx context.Context, c *client.Client, begin time.Time) error {
+func watchDemo(ctx context.Context, c *client.Client, replicas int, begin time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	pods, err := client.For[*corev1.Pod](c).Watch(ctx, client.InNamespace(metav1.NamespaceDefault), client.Labels("website=hello"), client.InitialEvents())
@@ -72,16 +91,16 @@ func (n *nodes) watchDemo(ctx context.Context, c *client.Client, begin time.Time
 	}
 	defer pods.Close()
 	running, ready := map[string]bool{}, map[string]bool{}
-	for len(ready) < 3 {
+	for len(ready) < replicas {
 		e, err := pods.Next(ctx)
 		if err != nil {
-			return fmt.Errorf("wait for the web servers: %d run, %d are ready: %w", len(running), len(ready), err)
+			return fmt.Errorf("%d of %d web servers are ready: kubectl describe pods says more: %w", len(ready), replicas, err)
 		}
 		p := e.Object
 		made := !p.CreationTimestamp.Time.Before(begin.Truncate(time.Second)) // what older pods say may be of an earlier run
 		if made && p.Status.Phase == corev1.PodRunning && !running[p.Name] {
-			if running[p.Name] = true; len(running) == 3 {
-				stage("from the start, three web servers run", time.Since(begin))
+			if running[p.Name] = true; len(running) == replicas {
+				stage(fmt.Sprintf("from the start, %d web servers run", replicas), time.Since(begin))
 			}
 		}
 		for _, cond := range p.Status.Conditions {
@@ -98,7 +117,7 @@ func (n *nodes) watchDemo(ctx context.Context, c *client.Client, begin time.Time
 	if err != nil {
 		return err
 	}
-	stage("from the start, they answer behind their service: "+says, time.Since(begin))
+	stage("from the start, web servers answer behind their service: "+says, time.Since(begin))
 	fmt.Printf(tryThis, service.Spec.ClusterIP)
 	return nil
 }

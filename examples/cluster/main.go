@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -52,11 +53,15 @@ func main() {
 	flag.TextVar(&o.services, "services", o.services, "range of the services' addresses")
 	flag.TextVar(&o.machines, "machines", o.machines, "range of the nodes' addresses")
 	flag.BoolVar(&o.vxlan, "vxlan", false, "connect the pods of different nodes by VXLAN instead of routes")
-	flag.BoolVar(&o.demo, "demo", true, "run a web server and a kind of its own to look at")
+	flag.BoolVar(&o.demo, "demo", true, "make the image demo.local/busybox:v1, and run web servers as a kind of their own to look at")
 	flag.BoolVar(&o.verbose, "v", false, "log everything")
 	flag.Parse()
+	if flag.NArg() > 0 || o.nodes < 0 {
+		fmt.Fprintf(os.Stderr, "cluster: -nodes %d %s: there are flags alone, and -nodes is 0 or more; see -h\n", o.nodes, strings.Join(flag.Args(), " "))
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		os.Exit(1)
@@ -112,13 +117,13 @@ func run(ctx context.Context, o options) (err error) {
 	fmt.Printf("%7.1f ms  in all. The API is at %s. Try:\n\n  export KUBECONFIG=%s\n  kubectl get nodes,pods,services -A -o wide\n",
 		time.Since(begin).Seconds()*1000, plane.URL(), o.kubeconfig)
 	if o.demo && o.nodes > 0 {
-		if err := all.demo(ctx, begin); err != nil {
-			return fmt.Errorf("start the demo (leave it out with -demo=false): %w", err)
+		if err := all.demo(ctx, begin); err != nil && ctx.Err() == nil {
+			fmt.Println("\nThe demo is not there (leave it out with -demo=false):", err)
 		}
 	}
 	fmt.Print("\nCtrl-C ends it.\n")
 	<-ctx.Done()
-	fmt.Println("stopping")
+	fmt.Println("stopping: pods that don't heed TERM get their grace period; a second Ctrl-C leaves them to the next start")
 	return nil
 }
 

@@ -3,7 +3,7 @@
 //
 //	go run ./examples/operator
 //
-// It works as well on any other Bedplate that has the kind, and on any Kubernetes:
+// It works as well on any Kubernetes, and on a Bedplate that has the kind, as examples/cluster hasn't:
 //
 //	kubectl apply -f examples/operator/crd.yaml
 //	go run ./examples/operator -kubeconfig ~/.kube/config
@@ -20,8 +20,11 @@ import (
 	"slices"
 	"syscall"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/bedplate/bedplate"
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/client/kubeconfig"
 	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
@@ -31,7 +34,7 @@ const usage = `Ready. Try in another terminal:
 
   export KUBECONFIG=$PWD/%s
   kubectl apply -f examples/operator/database.yaml
-  kubectl get databases,configmaps,deployments,pods
+  kubectl get databases,configmaps,deployments,pods                        # Pending: there are no nodes
   kubectl patch database cache --type merge -p '{"spec":{"memoryMB":128}}'
   kubectl patch database cache --type merge -p '{"spec":{"memoryMB":1}}'   # is refused
   kubectl delete database cache
@@ -79,6 +82,11 @@ func joined(ctx context.Context, out io.Writer, file string) error {
 		return err
 	}
 	defer conn.Close()
+	if _, err := client.For[*Database](c).List(ctx, client.Limit(1)); apierrors.IsNotFound(err) {
+		return errors.New("this cluster doesn't serve databases.example.com: apply examples/operator/crd.yaml, or run it without -kubeconfig")
+	} else if err != nil {
+		return err
+	}
 	fmt.Fprintln(out, "At work. Try kubectl apply -f examples/operator/database.yaml; Ctrl-C ends it.")
 	return operate(ctx, c)
 }

@@ -55,10 +55,8 @@ func TestJoined(t *testing.T) {
 	plane, err := bedplate.Start(t.Context(), bedplate.Config{Resources: []apimachinery.Resource{Databases()}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, plane.Stop()) })
-	admin, err := plane.Kubeconfig("admin", "system:masters")
-	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	require.NoError(t, os.WriteFile(file, admin, 0o600))
+	require.NoError(t, plane.WriteKubeconfig(file, "admin", "system:masters"))
 	begin(t, "At work", func(ctx context.Context, out io.Writer) error { return joined(ctx, out, file) })
 	use(t, plane.Client(), sample)
 }
@@ -234,6 +232,15 @@ func TestInterrupt(t *testing.T) {
 func TestNoSuchKubeconfig(t *testing.T) {
 	err := joined(t.Context(), io.Discard, filepath.Join(t.TempDir(), "none"))
 	require.ErrorContains(t, err, "load the kubeconfig")
+}
+
+func TestNoSuchKind(t *testing.T) {
+	plane, err := bedplate.Start(t.Context(), bedplate.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, plane.Stop()) })
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, plane.WriteKubeconfig(file, "admin", "system:masters"))
+	require.ErrorContains(t, joined(t.Context(), io.Discard, file), "apply examples/operator/crd.yaml")
 }
 
 // The kind in crd.yaml is the one in database.go.

@@ -54,13 +54,13 @@ func TestVXLAN(t *testing.T) {
 // TestDemo is what a newcomer sees, and what is there after Ctrl-C and another start.
 func TestDemo(t *testing.T) {
 	c := startCluster(t, "-demo")
-	require.Contains(t, c.said, "three web servers run\n")
-	require.Contains(t, c.said, "they answer behind their service: hello from hello-")
+	require.Contains(t, c.said, "3 web servers run\n")
+	require.Contains(t, c.said, "web servers answer behind their service: hello from hello-")
 	require.Contains(t, c.said, "kubectl delete website hello\n")
 	runScript(t, "demo.txt", c.admin(t), nil)
 	c.stop()
 	c.start()
-	require.Contains(t, c.said, "they answer behind their service: hello from hello-")
+	require.Contains(t, c.said, "web servers answer behind their service: hello from hello-")
 	runScript(t, "demo-again.txt", c.admin(t), nil)
 	c.stop()
 }

@@ -68,7 +68,7 @@ func machineInfo() corev1.NodeSystemInfo {
 	}
 	return corev1.NodeSystemInfo{
 		MachineID: line("/etc/machine-id"), BootID: line("/proc/sys/kernel/random/boot_id"), SystemUUID: cmp.Or(line("/sys/class/dmi/id/product_uuid"), line("/etc/machine-id")),
-		KernelVersion: kernel, OSImage: osImage(), ContainerRuntimeVersion: Scheme + "://1.0.0",
+		KernelVersion: kernel, OSImage: osImage(), ContainerRuntimeVersion: Scheme + "://0.0.0",
 		KubeletVersion: Version, OperatingSystem: runtime.GOOS, Architecture: runtime.GOARCH,
 	}
 }
