@@ -309,7 +309,8 @@ func (j *joining) pod() error {
 }
 
 // settle has the kernel take notice that the pod's end is up: the host's end sends nothing before, and left alone the
-// kernel may take a second. Asking for the link does it (since Linux 6.8; older ones come to it by themselves).
+// kernel may take a second. Asking for the link does it (since Linux 6.8; older ones come to it by themselves). The
+// bridge is up with the first of its links, and just as late.
 func (j *joining) settle() error {
 	link, err := j.n.h.LinkByIndex(j.link.Attrs().Index)
 	if err != nil {
@@ -318,7 +319,10 @@ func (j *joining) settle() error {
 	if link.Attrs().OperState != netlink.OperUp {
 		j.n.c.Log.Debug("link is not up yet", "link", j.name, "state", link.Attrs().OperState.String())
 	}
-	return nil
+	if j.n.c.Mode == Bridge {
+		_, err = j.n.h.LinkByIndex(link.Attrs().MasterIndex)
+	}
+	return err
 }
 
 func (n *Network) rangeOf(a netip.Addr) (netip.Prefix, error) {

@@ -20,6 +20,9 @@ func (n *Network) makeBridge() error {
 	if err := n.h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("make bridge %s: %w", attrs.Name, err)
 	}
+	if err := n.at("start: bridge"); err != nil {
+		return err
+	}
 	b, err := n.bridge()
 	if err != nil {
 		return err
@@ -53,12 +56,18 @@ func (n *Network) addressBridge(ranges []netip.Prefix) error {
 			return fmt.Errorf("bridge %s: %w", b.Attrs().Name, err)
 		}
 	}
+	if err := n.at("ranges: bridge"); err != nil {
+		return err
+	}
 	want := map[netip.Prefix]bool{}
 	for _, r := range ranges {
 		p := netip.PrefixFrom(gatewayOf(r), r.Bits())
 		want[p] = true
 		if err := n.h.AddrReplace(b, &netlink.Addr{IPNet: netOf(p)}); err != nil {
 			return fmt.Errorf("bridge %s, address %s: %w", b.Attrs().Name, p, err)
+		}
+		if err := n.at("ranges: address"); err != nil {
+			return err
 		}
 	}
 	have, err := again(func() ([]netlink.Addr, error) { return n.h.AddrList(b, netlink.FAMILY_V4) })
@@ -80,7 +89,7 @@ func (n *Network) removeBridge() error {
 	if missing(err) {
 		return nil
 	}
-	if err == nil {
+	if err == nil && b.Type() == "bridge" { // else it is somebody's whom New has refused
 		err = n.h.LinkDel(b)
 	}
 	if ignore(err) != nil {

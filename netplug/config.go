@@ -36,7 +36,7 @@ type Config struct {
 	// when New is called.
 	Host string
 	// Prefix begins the names of all that is made in the kernel: one to four of a-z and 0-9, a letter first; "bp" by
-	// default. Two Networks in one namespace need two prefixes.
+	// default. Two Networks in one namespace need two prefixes, two protocols, and ranges apart from each other.
 	Prefix string
 	// Ranges are the node's pod ranges (Node.spec.podCIDRs). They may come later, by SetRanges: until then Attach
 	// waits. Of each, the first two addresses and the last are not given to pods.
@@ -53,7 +53,7 @@ type Config struct {
 	MTU int
 	// Overhead is what a tunnel between nodes adds to a packet, in bytes: 50 for VXLAN.
 	Overhead int
-	// Protocol marks the routes that are made; 92 by default.
+	// Protocol marks the routes that are made; 92 by default. Routes of this protocol are all taken for ours.
 	Protocol int
 	// Log hears of what is repaired and removed beside a call; nil: off.
 	Log *slog.Logger

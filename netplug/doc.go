@@ -10,7 +10,8 @@
 // after the sandbox (a hash of its id, set in the call that makes the link), its alias says the id and the addresses,
 // and host ports lie in nftables maps by address. An address is in use exactly while a living link claims it; it ends
 // with the link, and the link with the sandbox's namespace. [New] reads all this; [Network.Keep] removes what belongs
-// to nobody.
+// to nobody. Only one open Network may do so: it holds a name in the node's namespace (an abstract unix socket for its
+// prefix, and one for its route protocol), which ends with its process.
 //
 // Everything in the kernel carries [Config].Prefix: links are "<prefix>-…", nftables tables "<prefix>-pods", and
 // routes have a protocol number of their own. Foreign rules, routes and links are left alone; what other firewalls

@@ -22,7 +22,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if what := os.Getenv(otherEnv); what != "" {
+		if err := otherProcess(what); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // space is a network namespace that ends with its test.
 type space struct {
@@ -218,6 +227,12 @@ func state(t testing.TB, s *space) []string {
 	})
 	slices.Sort(out)
 	return out
+}
+
+// hardened is a host that takes no ICMP redirects, which switching forwarding on and off changes by itself.
+func hardened(t testing.TB, s *space) {
+	t.Helper()
+	within(t, s, func() error { return os.WriteFile(redirectsPath, []byte("0"), 0) })
 }
 
 // podLinks are the names of the pods' links.

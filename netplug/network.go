@@ -22,6 +22,7 @@ import (
 type Network struct {
 	c     Config
 	ns    *os.File
+	locks []lock
 	h     *netlink.Handle
 	rules *rules
 	mtu   int
@@ -50,18 +51,14 @@ type turn struct {
 }
 
 // New opens the network of a node. It makes the rules and switches forwarding on, and takes over what an earlier
-// Network of the same namespace and prefix has left. Close or Remove ends it.
+// Network of the same namespace and prefix has left. One that is still open, in this process or another, is an error,
+// as is one with the same route protocol. Close or Remove ends it.
 func New(c Config) (*Network, error) {
-	c = c.withDefaults()
-	if err := c.validate(); err != nil {
+	n, err := newNetwork(c)
+	if err != nil {
 		return nil, fmt.Errorf("configure network: %w", err)
 	}
-	n := &Network{c: c, pool: newPool(), sandboxes: map[string]netip.Addr{}, ports: portTable{},
-		turns: map[string]*turn{}, ranged: make(chan struct{})}
-	fresh, err := n.open()
-	if err == nil {
-		err = n.begin()
-	}
+	fresh, err := n.start()
 	if err != nil && fresh {
 		err = errors.Join(err, n.takeAway(context.Background()))
 	}
@@ -72,9 +69,33 @@ func New(c Config) (*Network, error) {
 	return n, nil
 }
 
+// newNetwork touches nothing.
+func newNetwork(c Config) (*Network, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	return &Network{c: c, pool: newPool(), sandboxes: map[string]netip.Addr{}, ports: portTable{},
+		turns: map[string]*turn{}, ranged: make(chan struct{})}, nil
+}
+
+// start makes what is missing, and takes over what is there; fresh says that there was nothing.
+func (n *Network) start() (fresh bool, err error) {
+	if fresh, err = n.open(); err == nil {
+		err = n.at("start: table")
+	}
+	if err == nil {
+		err = n.begin()
+	}
+	return fresh, err
+}
+
 // open makes the rules; fresh says that there were none.
 func (n *Network) open() (fresh bool, err error) {
 	if n.ns, err = openNS(n.c.Host); err != nil {
+		return false, err
+	}
+	if err := n.take(); err != nil {
 		return false, err
 	}
 	if n.h, err = handleIn(n.ns); err != nil {
@@ -100,6 +121,9 @@ func (n *Network) begin() error {
 	if err := switchForward(n.ns); err != nil {
 		return err
 	}
+	if err := n.at("start: forward"); err != nil {
+		return err
+	}
 	if n.mtu = n.c.MTU; n.mtu == 0 {
 		n.mtu = n.uplinkMTU() - n.c.Overhead
 	}
@@ -109,6 +133,9 @@ func (n *Network) begin() error {
 		}
 	}
 	if err := n.load(); err != nil {
+		return err
+	}
+	if err := n.at("start: load"); err != nil {
 		return err
 	}
 	if len(n.c.Ranges) > 0 {
@@ -172,6 +199,9 @@ func (n *Network) applyRanges(own, cluster []netip.Prefix) error {
 	if err := n.rules.setRanges(own, slices.Concat(own, cluster, n.c.NonMasquerade)); err != nil {
 		return err
 	}
+	if err := n.at("ranges: rules"); err != nil {
+		return err
+	}
 	if n.c.Mode == Bridge {
 		return n.addressBridge(own)
 	}
@@ -195,6 +225,9 @@ func (n *Network) routeRanges(own []netip.Prefix) error {
 		r := &netlink.Route{Dst: netOf(p), Type: unreachable, Protocol: netlink.RouteProtocol(n.c.Protocol)}
 		if err := n.h.RouteReplace(r); err != nil {
 			return fmt.Errorf("route range %s: %w", p, err)
+		}
+		if err := n.at("ranges: route"); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -276,15 +309,12 @@ func (n *Network) takeAway(ctx context.Context) error {
 		if err := n.removeBridge(); err != nil {
 			return err
 		}
-	}
-	routes, err := n.routes()
-	if err != nil {
-		return err
-	}
-	for _, r := range routes {
-		if err := n.h.RouteDel(&r); ignore(err) != nil {
-			return fmt.Errorf("remove route %s: %w", r.Dst, err)
+		if err := n.at("remove: bridge"); err != nil {
+			return err
 		}
+	}
+	if err := n.removeRoutes(); err != nil {
+		return err
 	}
 	found, err := n.rules.readFound()
 	if err != nil {
@@ -294,20 +324,42 @@ func (n *Network) takeAway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.at("remove: heir"); err != nil {
+		return err
+	}
 	if heir == "" {
-		if err := restoreForward(n.ns, found); err != nil {
+		if err := n.restoreForward(found); err != nil {
 			return err
 		}
 	}
 	return n.rules.destroy()
 }
 
-// release closes what is open.
+func (n *Network) removeRoutes() error {
+	routes, err := n.routes()
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if err := n.h.RouteDel(&r); ignore(err) != nil {
+			return fmt.Errorf("remove route %s: %w", r.Dst, err)
+		}
+		if err := n.at("remove: route"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release closes what is open, and gives up the locks last.
 func (n *Network) release() {
 	if n.h != nil {
 		n.h.Close()
 	}
 	if n.ns != nil {
 		n.ns.Close()
+	}
+	for _, l := range n.locks {
+		l.release()
 	}
 }

@@ -280,15 +280,28 @@ func (r *rules) remove(e map[*nftables.Set][]nftables.SetElement) error {
 	return errors.Join(errs...)
 }
 
-// destroy removes the tables.
+// destroy removes the tables that are there, in one transaction.
 func (r *rules) destroy() error {
-	for _, t := range []*nftables.Table{r.wires, r.pods} {
-		err := r.change("remove rules", func(c *nftables.Conn) error { c.DelTable(t); return nil })
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return err
+	return r.change("remove rules", func(c *nftables.Conn) error {
+		for _, t := range []*nftables.Table{r.wires, r.pods} {
+			there, err := tableIsThere(c, t)
+			if err != nil {
+				return err
+			}
+			if there {
+				c.DelTable(t)
+			}
 		}
+		return nil
+	})
+}
+
+func tableIsThere(c *nftables.Conn, table *nftables.Table) (bool, error) {
+	all, err := c.ListTablesOfFamily(table.Family)
+	if err != nil {
+		return false, fmt.Errorf("list nftables tables: %w", err)
 	}
-	return nil
+	return slices.ContainsFunc(all, func(t *nftables.Table) bool { return t.Name == table.Name }), nil
 }
 
 // readFound is what the sysctls were like when the table was made; 0 if there is no table.
@@ -297,12 +310,8 @@ func (r *rules) readFound() (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	all, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return 0, fmt.Errorf("list nftables tables: %w", err)
-	}
-	if !slices.ContainsFunc(all, func(t *nftables.Table) bool { return t.Name == r.pods.Name }) {
-		return 0, nil
+	if there, err := tableIsThere(c, r.pods); err != nil || !there {
+		return 0, err
 	}
 	return foundIn(c, r.found)
 }
@@ -323,7 +332,7 @@ func foundElement(found uint32) []nftables.SetElement {
 }
 
 // bequeath hands what was found to another Network of the same namespace, if there is one: it puts the sysctls back
-// when it ends.
+// when it ends. One that was here before us, and found forwarding off, knows better what they were like.
 func (r *rules) bequeath(found uint32) (heir string, err error) {
 	err = r.change("hand over sysctls", func(c *nftables.Conn) error {
 		all, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
@@ -335,10 +344,14 @@ func (r *rules) bequeath(found uint32) (heir string, err error) {
 				continue
 			}
 			s := &nftables.Set{Table: t, Name: r.found.Name, KeyType: nftables.TypeMark}
-			if theirs, err := foundIn(c, s); err != nil || theirs == 0 {
+			theirs, err := foundIn(c, s)
+			if err != nil || theirs == 0 {
 				continue
 			}
 			heir = t.Name
+			if theirs&foundForward == 0 {
+				return nil
+			}
 			c.FlushSet(s)
 			return c.SetAddElements(s, foundElement(found))
 		}

@@ -49,16 +49,23 @@ func switchForward(ns *os.File) error {
 }
 
 // restoreForward puts back what was found.
-func restoreForward(ns *os.File, found uint32) error {
+func (n *Network) restoreForward(found uint32) error {
 	if found&foundMark == 0 || found&foundForward != 0 {
 		return nil
 	}
-	return inside(ns, func() error {
+	err := inside(n.ns, func() error {
 		if err := writeSysctl(forwardPath, false); err != nil {
+			return err
+		}
+		if err := n.at("remove: forward"); err != nil {
 			return err
 		}
 		return writeSysctl(redirectsPath, found&foundRedirects != 0)
 	})
+	if err != nil {
+		return err
+	}
+	return n.at("remove: sysctls")
 }
 
 func writeSysctl(path string, on bool) error {

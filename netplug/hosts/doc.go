@@ -4,4 +4,8 @@
 //
 // Hosts outlive the process that made them, so that pods keep their network while it is replaced: [Open] and
 // [Hosts.Add] find what is there, [Hosts.Remove] takes it all away. Linux only.
+//
+// The names of the hosts' namespaces are in /run/netns, which other network namespaces of the machine may share. A
+// namespace is a host of ours if our link leads into it, whatever its name; it has its link before it has its name,
+// and loses its name before its link, so that this holds wherever a process ends. Another's is refused, and left alone.
 package hosts

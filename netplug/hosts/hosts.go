@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -38,9 +37,6 @@ type Host struct {
 	Address   netip.Addr
 }
 
-// folder is where ip-netns(8) looks for namespaces, too.
-const folder = "/run/netns"
-
 var names = regexp.MustCompile(`^[a-z][a-z0-9-]{0,9}$`)
 
 func (c *Config) validate() error {
@@ -58,24 +54,23 @@ func (c *Config) validate() error {
 type Hosts struct {
 	c       Config
 	machine netns.NsHandle
-	lock    *os.File
-	owned   bool // the lock is ours
+	lock    int // a socket; -1: none
 	h       *netlink.Handle
 	bridge  netlink.Link
 	found   bool
+	hook    func(step string) error // tests end the process here, as it were; nil: off
 }
 
-// Open makes the bridge with the machine's address, or finds them. It refuses a range that is in use otherwise, and hosts
-// that another Hosts has open. Close or Remove ends it.
+// Open makes the bridge with the machine's address, or finds them. It refuses a range that is in use otherwise, hosts
+// that another Hosts has open, and a name that hosts of another network namespace have. Close or Remove ends it.
 func Open(c Config) (*Hosts, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("configure hosts: %w", err)
 	}
-	h := &Hosts{c: c}
-	err := h.open()
-	if err != nil {
-		if h.owned && h.bridge == nil {
-			err = errors.Join(err, os.Remove(h.lock.Name()))
+	h := &Hosts{c: c, machine: netns.None(), lock: -1}
+	if err := h.open(); err != nil {
+		if h.bridge != nil && !h.found {
+			err = errors.Join(err, h.removeBridge())
 		}
 		h.Close()
 		return nil, fmt.Errorf("open hosts %s: %w", c.Name, err)
@@ -88,7 +83,6 @@ func (h *Hosts) open() (err error) {
 	if path == "" {
 		path = "/proc/self/ns/net"
 	}
-	h.machine = netns.None()
 	if h.machine, err = netns.GetFromPath(path); err != nil {
 		return fmt.Errorf("open network namespace %s: %w", path, err)
 	}
@@ -101,6 +95,9 @@ func (h *Hosts) open() (err error) {
 	if err := h.free(); err != nil {
 		return err
 	}
+	if err := h.alone(); err != nil {
+		return err
+	}
 	if h.bridge, err = h.ensureBridge(); err != nil {
 		return err
 	}
@@ -108,24 +105,6 @@ func (h *Hosts) open() (err error) {
 		return err
 	}
 	return h.masquerade()
-}
-
-// take makes the hosts ours alone, for as long as this process has them open.
-func (h *Hosts) take() (err error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(h.machine), &st); err != nil {
-		return fmt.Errorf("look at the network namespace: %w", err)
-	}
-	path := fmt.Sprintf("/run/bedplate-%s-%d.lock", h.c.Name, st.Ino)
-	if h.lock, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return err
-	}
-	err = unix.Flock(int(h.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("another process has them: end it, or use another name and range (%s is locked)", path)
-	}
-	h.owned = err == nil
-	return err
 }
 
 // free refuses a range that the machine has a use for already.
@@ -182,7 +161,7 @@ func (h *Hosts) Found() bool { return h.found }
 // Machine is the machine itself, which is host 1.
 func (h *Hosts) Machine() Host { return Host{Address: h.address(1), Namespace: h.c.Machine} }
 
-// Add makes host number n, from 2 on, or finds it.
+// Add makes host number n, from 2 on, or finds it. It refuses one that is another's.
 func (h *Hosts) Add(n int) (Host, error) {
 	at := h.address(n)
 	if n < 2 || !h.c.Range.Contains(at) || !h.c.Range.Contains(at.Next()) {
@@ -198,7 +177,7 @@ func (h *Hosts) Add(n int) (Host, error) {
 func (h *Hosts) name(n int) string { return fmt.Sprintf("%s-%d", h.c.Name, n) }
 
 func (h *Hosts) add(host Host, name string) error {
-	ns, err := ensureNamespace(host.Namespace, name)
+	ns, err := h.ensureNamespace(host.Namespace, name)
 	if err != nil {
 		return err
 	}
@@ -208,9 +187,6 @@ func (h *Hosts) add(host Host, name string) error {
 		return fmt.Errorf("open netlink socket: %w", err)
 	}
 	defer inner.Close()
-	if err := h.ensureLink(ns, name); err != nil {
-		return err
-	}
 	lo, err := inner.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find lo: %w", err)
@@ -232,20 +208,48 @@ func (h *Hosts) add(host Host, name string) error {
 	return nil
 }
 
-// ensureLink connects a namespace with the bridge.
+// ensureLink connects a namespace with the bridge. A link that is there and leads elsewhere is what a crash left.
 func (h *Hosts) ensureLink(ns netns.NsHandle, name string) error {
 	link, err := h.h.LinkByName(name)
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name = name
-		if err := h.h.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns)}); err != nil {
-			return fmt.Errorf("make link %s: %w", name, err)
+	if err == nil {
+		leads, err := h.leads(link, ns)
+		switch {
+		case err != nil:
+			return err
+		case !leads && !h.owns(link):
+			return fmt.Errorf("%s is a link of another kind or bridge already: choose another name", name)
+		case leads:
+			return h.plug(link)
 		}
-		link, err = h.h.LinkByName(name)
-	}
-	if err != nil {
+		if err := h.h.LinkDel(link); err != nil && !missing(err) {
+			return fmt.Errorf("remove link %s: %w", name, err)
+		}
+	} else if !missing(err) {
 		return fmt.Errorf("find link %s: %w", name, err)
 	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	if err := h.h.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns)}); err != nil {
+		return fmt.Errorf("make link %s: %w", name, err)
+	}
+	if link, err = h.h.LinkByName(name); err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	if err := h.at("link"); err != nil {
+		return err
+	}
+	return h.plug(link)
+}
+
+// owns says whether a link that has the name of a host's is one of ours, wherever it leads.
+func (h *Hosts) owns(link netlink.Link) bool {
+	master := link.Attrs().MasterIndex
+	return link.Type() == "veth" && (master == 0 || master == h.bridge.Attrs().Index)
+}
+
+// plug puts a host's link on the bridge.
+func (h *Hosts) plug(link netlink.Link) error {
+	name := link.Attrs().Name
 	if err := h.h.LinkSetMaster(link, h.bridge); err != nil {
 		return fmt.Errorf("put %s on the bridge: %w", name, err)
 	}
@@ -288,40 +292,80 @@ func (h *Hosts) Close() {
 	if h.machine.IsOpen() {
 		h.machine.Close()
 	}
-	if h.lock != nil {
-		h.lock.Close()
-	}
+	h.release()
 }
 
-// Remove takes away the hosts, those of an earlier process too, and the bridge, and closes h.
+// Remove takes away the hosts, those of an earlier process too, and the bridge, and closes h. What has a host's name
+// and is another's stays.
 func (h *Hosts) Remove() error {
 	defer h.Close()
-	var errs []error
-	entries, err := os.ReadDir(folder)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		errs = append(errs, err)
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), h.c.Name+"-") {
-			errs = append(errs, h.remove(e.Name()))
-		}
-	}
-	errs = append(errs, h.unmasquerade())
-	if err := h.h.LinkDel(h.bridge); err != nil && !errors.Is(err, unix.ENODEV) {
-		errs = append(errs, fmt.Errorf("remove bridge: %w", err))
-	}
-	errs = append(errs, os.Remove(h.lock.Name()))
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(h.removeNames(), h.removeLinks(), h.removeBridge()); err != nil {
 		return fmt.Errorf("remove hosts %s: %w", h.c.Name, err)
 	}
 	return nil
 }
 
-func (h *Hosts) remove(name string) error {
-	if link, err := h.h.LinkByName(name); err == nil {
-		if err := h.h.LinkDel(link); err != nil {
-			return fmt.Errorf("remove link %s: %w", name, err)
+// removeNames ends the hosts' namespaces.
+func (h *Hosts) removeNames() error {
+	unlock, err := lockFolder()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	names, err := h.named()
+	errs := []error{err}
+	for _, name := range names {
+		path := filepath.Join(folder, name)
+		whose, ns, err := h.find(path)
+		if ns.IsOpen() {
+			ns.Close()
+		}
+		if err == nil && whose != others {
+			err = h.unpin(path, whose != nothing)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// removeLinks removes the hosts' links, those too that a crash left without a name for where they lead.
+func (h *Hosts) removeLinks() error {
+	if err := h.at("names"); err != nil {
+		return err
+	}
+	links, err := h.h.LinkList()
+	for n := 0; errors.Is(err, netlink.ErrDumpInterrupted) && n < 100; n++ {
+		links, err = h.h.LinkList()
+	}
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	var errs []error
+	for _, link := range links {
+		if name := link.Attrs().Name; h.hosts(name) && h.owns(link) {
+			if err := h.h.LinkDel(link); err != nil && !missing(err) {
+				errs = append(errs, fmt.Errorf("remove link %s: %w", name, err))
+			}
 		}
 	}
-	return netns.DeleteNamed(name)
+	return errors.Join(append(errs, h.at("links"))...)
+}
+
+func (h *Hosts) removeBridge() error {
+	errs := []error{h.unmasquerade()}
+	if err := h.h.LinkDel(h.bridge); err != nil && !missing(err) {
+		errs = append(errs, fmt.Errorf("remove bridge: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// at is a place where tests end the process.
+func (h *Hosts) at(step string) error {
+	if h.hook == nil {
+		return nil
+	}
+	return h.hook(step)
 }
