@@ -25,6 +25,7 @@ import (
 	"github.com/bedplate/bedplate/netplug/proxy"
 	"github.com/bedplate/bedplate/reconcile"
 	"github.com/bedplate/bedplate/reconcile/informer"
+	"github.com/bedplate/bedplate/runtime/internal/crash"
 )
 
 // PodNetwork says how the pods of a node are connected: among each other, with those of other nodes, with services and
@@ -114,12 +115,15 @@ func (w *network) open(n *Config) (err error) {
 	if err != nil {
 		return err
 	}
+	crash.At("network.plug")
 	if err := w.openBetween(n); err != nil {
 		return err
 	}
+	crash.At("network.between")
 	if err := w.openProxy(n); err != nil {
 		return err
 	}
+	crash.At("network.proxy")
 	if !c.DNS.IsValid() {
 		return nil
 	}
@@ -213,6 +217,7 @@ func (w *network) openDNS(c *Config) error {
 	w.manager.Go("DNS", false, d.Run)
 	w.sockets = []io.Closer{packets, streams}
 	w.dns, w.dnsAt = d, packets.LocalAddr().(*net.UDPAddr).AddrPort()
+	crash.At("network.dns")
 	return nil
 }
 
@@ -253,6 +258,7 @@ func (w *network) publishDNS(ctx context.Context, log *slog.Logger) {
 	const most = 10 * time.Second
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, most) {
 		err := w.applyDNS(ctx)
+		crash.At("network.published")
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -314,8 +320,10 @@ func (w *network) close(ctx context.Context, remove bool) (err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}
+	crash.At("network.ended")
 	if remove && w.proxy != nil {
 		err = errors.Join(err, w.proxy.Remove(ctx))
+		crash.At("network.proxy-removed")
 	}
 	if w.between != nil {
 		if remove {
@@ -323,12 +331,15 @@ func (w *network) close(ctx context.Context, remove bool) (err error) {
 		} else {
 			err = errors.Join(err, w.between.Close())
 		}
+		crash.At("network.between-closed")
 	}
 	if w.plug != nil {
 		if remove {
 			err = errors.Join(err, w.plug.Remove(ctx))
+			crash.At("network.plug-removed")
 		}
 		err = errors.Join(err, w.plug.Close())
 	}
+	crash.At("network.closed")
 	return err
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/bedplate/bedplate/runtime"
 	"github.com/bedplate/bedplate/runtime/agent"
 	"github.com/bedplate/bedplate/runtime/image"
+	"github.com/bedplate/bedplate/runtime/internal/crash"
 	"github.com/bedplate/bedplate/volume/local"
 )
 
@@ -158,6 +159,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		select {
 		case <-a.Ready():
 			close(n.ready)
+			crash.At("node.ready")
 		case <-tell.Done():
 			return
 		}
@@ -168,7 +170,9 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	if n.network != nil {
 		n.network.run(fail)
 	}
+	crash.At("node.runs")
 	err = a.Run(ctx)
+	crash.At("node.ended")
 	stop()
 	beside.Wait()
 	return errors.Join(err, <-told, n.close(ctx, a))
@@ -187,13 +191,16 @@ func (n *Node) open(ctx context.Context) error {
 	if err := os.MkdirAll(n.c.Dir, 0o711); err != nil {
 		return err
 	}
+	crash.At("node.dir")
 	var err error
 	if n.runtime, err = runtime.Open(ctx, runtime.Config{Dir: n.dir("runtime"), Log: n.c.Log}); err != nil {
 		return err
 	}
+	crash.At("node.runtime")
 	if n.images, err = image.Open(image.Config{Dir: n.dir("images"), Log: n.c.Log, PlainHTTP: n.c.PlainHTTP}); err != nil {
 		return errors.Join(err, n.close(ctx, nil))
 	}
+	crash.At("node.images")
 	if n.c.Pods != nil {
 		if n.network, err = n.openNetwork(*n.c.Pods); err != nil {
 			return errors.Join(err, n.close(ctx, nil))
@@ -213,6 +220,7 @@ func (n *Node) assemble() (*agent.Agent, *events.Recorder, error) {
 		return nil, nil, err
 	}
 	a, err := agent.New(n.agentConfig(volumes, recorder))
+	crash.At("node.assembled")
 	return a, recorder, err
 }
 
@@ -249,13 +257,16 @@ func (n *Node) close(ctx context.Context, a *agent.Agent) error {
 	var err error
 	if stop {
 		if err = a.StopPods(ctx); err == nil {
+			crash.At("node.pods-stopped")
 			err = n.images.Keep(nil)
 		}
 	}
+	crash.At("node.stopped")
 	err = errors.Join(err, n.closeImages(), n.runtime.Shutdown(ctx), n.closeNetwork(ctx, true))
 	if stop {
 		err = errors.Join(err, removePods(n.dir("pods")))
 	}
+	crash.At("node.removed")
 	return err
 }
 
@@ -274,6 +285,7 @@ func (n *Node) closeImages() error {
 	if n.images == nil {
 		return nil
 	}
+	defer crash.At("node.images-closed")
 	return n.images.Close()
 }
 
