@@ -11,12 +11,7 @@ import (
 	"time"
 
 	"github.com/bedplate/bedplate/apimachinery"
-	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
-	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
-	"github.com/bedplate/bedplate/apimachinery/kinds/core"
-	"github.com/bedplate/bedplate/apimachinery/kinds/discovery"
-	"github.com/bedplate/bedplate/apimachinery/kinds/networking"
-	rbackinds "github.com/bedplate/bedplate/apimachinery/kinds/rbac"
+	"github.com/bedplate/bedplate/apimachinery/kinds"
 	"github.com/bedplate/bedplate/apimachinery/server"
 	"github.com/bedplate/bedplate/apimachinery/server/nodeproxy"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
@@ -84,14 +79,13 @@ func (p *ControlPlane) startCA(context.Context) (err error) {
 
 // kinds are all that this control plane serves.
 func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
-	all := core.Resources()
+	all := kinds.All()
 	for i := range all {
 		if all[i].Name.Resource == "serviceaccounts" {
 			p.security.issuer.Serve(&all[i])
 		}
 	}
-	all = slices.Concat(all, apps.Resources(), coordination.Resources(), discovery.Resources(), networking.Resources(), rbackinds.Resources(),
-		server.ReviewResources(p.security.tokens, p.security.authorizer), p.c.Resources)
+	all = slices.Concat(all, server.ReviewResources(p.security.tokens, p.security.authorizer), p.c.Resources)
 	return apimachinery.NewRegistry(all...)
 }
 

@@ -36,7 +36,7 @@ func (p *ControlPlane) Node(name string, addresses ...netip.Addr) (NodeAccess, e
 	}
 	user := apimachinery.User{Name: node.User(name), Groups: []string{rbac.NodesGroup, rbac.AuthenticatedGroup}}
 	return NodeAccess{
-		Client:  client.New(p.As(user), p.registry),
+		Client:  client.New(p.As(user), p.registry).WithFieldManager("kubelet"),
 		TLS:     &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert}, ClientCAs: p.ca.Pool()},
 		Callers: []string{apiServerUser},
 		Network: p.actor(rbac.ProxyUser), Tables: p.server,

@@ -42,7 +42,8 @@ func (t *Typed[Spec, Status]) DeepCopy() *Typed[Spec, Status] {
 // Defaulter is a Spec that fills in what was left out. It must be idempotent.
 type Defaulter interface{ Default() }
 
-// SpecValidator is a Spec that judges itself; path is where it stands in the object ("spec").
+// SpecValidator is a Spec that judges itself; path is where it stands in the object ("spec"). It is asked after
+// [Defaulter], so it may rely on what that fills in.
 type SpecValidator interface {
 	Validate(path *field.Path) field.ErrorList
 }

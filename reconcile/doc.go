@@ -1,7 +1,7 @@
 // Package reconcile makes the world what objects say that it should be. You write one function, which is called
 // with an object whenever it, or anything that depends on it, may have changed:
 //
-//	mgr, err := reconcile.New(reconcile.Config{Client: c})
+//	mgr, err := reconcile.New(reconcile.Config{Client: c, Name: "database-operator"})
 //	err = reconcile.Add(mgr, reconcile.Controller[*Database]{
 //		Reconcile: func(ctx context.Context, db *Database) (reconcile.Result, error) { … },
 //		Watches:   []reconcile.Watch{reconcile.Owns[*corev1.ConfigMap]()},

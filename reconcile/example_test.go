@@ -20,7 +20,7 @@ func Example() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 
-	mgr, err := reconcile.New(reconcile.Config{Client: env.Client})
+	mgr, err := reconcile.New(reconcile.Config{Client: env.Client, Name: "widget-operator"})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
@@ -29,7 +32,9 @@ type Config struct {
 	Tables informer.Tables
 	// Namespace restricts informers of namespaced kinds to one namespace. Default: all. It can't be had with Tables.
 	Namespace string
-	// Name says who writes events. Default "bedplate".
+	// Name says who writes: it is the component of events, by default "bedplate", and what the manager's client
+	// writes has it as field manager, unless Client has one already (see [client.Client.WithFieldManager]); empty:
+	// the user agent's first word, as ever.
 	Name string
 	// Lead makes the manager take part in an election: controllers work while it is won. nil: no election. Its
 	// Client and Log may be left out.
@@ -55,8 +60,8 @@ func (c *Config) validate() error {
 	if c.Settle == 0 {
 		c.Settle = 5 * time.Second
 	}
-	if c.Name == "" {
-		c.Name = "bedplate"
+	if errs := metavalidation.ValidateFieldManager(c.Name, field.NewPath("Name")); len(errs) > 0 {
+		return errs.ToAggregate()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -106,7 +111,7 @@ func New(c Config) (*Manager, error) {
 	}
 	m := &Manager{
 		shared: &shared{c: c, caches: map[cacheKey]cache{}, byName: map[schema.GroupResource][]cache{}},
-		client: c.Client, name: c.Name,
+		client: named(c.Client, c.Name), name: cmp.Or(c.Name, "bedplate"),
 	}
 	var err error
 	if m.metrics, err = newMetrics(c.Metrics); err != nil {
@@ -115,7 +120,7 @@ func New(c Config) (*Manager, error) {
 	if c.Lead != nil {
 		lead := *c.Lead
 		if lead.Client == nil {
-			lead.Client = c.Client
+			lead.Client = m.client
 		}
 		if lead.Log == nil {
 			lead.Log = c.Log
@@ -127,10 +132,19 @@ func New(c Config) (*Manager, error) {
 	return m, nil
 }
 
-// As returns the same manager for controllers that write through another client, and whose events another name has:
-// so each can have an identity of its own that may do what it needs and no more, while all share the informers.
+// As returns the same manager for controllers that write through another client, and whose events and fields another
+// name has, as [Config.Name] says: so each can have an identity of its own that may do what it needs and no more, while
+// all share the informers.
 func (m *Manager) As(c *client.Client, name string) *Manager {
-	return &Manager{shared: m.shared, client: c, name: name}
+	return &Manager{shared: m.shared, client: named(c, name), name: name}
+}
+
+// named is a client that writes in a name, its own if it has one.
+func named(c *client.Client, name string) *client.Client {
+	if name == "" || c.FieldManager() != "" {
+		return c
+	}
+	return c.WithFieldManager(name)
 }
 
 // Client is what controllers write through. Calls under a Reconcile's context carry the leader's fence.

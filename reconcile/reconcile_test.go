@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -391,6 +392,8 @@ func TestConfigIsJudged(t *testing.T) {
 	require.ErrorContains(t, err, "Client must be set")
 	_, err = reconcile.New(reconcile.Config{Client: env.Client, Tables: env.Server, Namespace: "x"})
 	require.Error(t, err)
+	_, err = reconcile.New(reconcile.Config{Client: env.Client, Name: strings.Repeat("x", 129)})
+	require.ErrorContains(t, err, "configure the manager: Name: Too long")
 	m := manager(t, reconcile.Config{Client: env.Client})
 	require.ErrorContains(t, reconcile.Add(m, reconcile.Controller[*Widget]{}), "Reconcile must be set")
 	err = reconcile.Add(m, reconcile.Controller[*corev1.Node]{
@@ -476,13 +479,26 @@ func TestOneNamespace(t *testing.T) {
 	eventually(t, func() bool { return runs.Load() > 3 })
 }
 
+// TestName: what a manager writes tells its name in managedFields.
+func TestName(t *testing.T) {
+	env := start(t)
+	m := manager(t, reconcile.Config{Client: env.Client, Name: "painter"})
+	made, err := client.For[*Widget](m.Client()).Create(t.Context(), widget("one", 1))
+	require.NoError(t, err)
+	require.Equal(t, "painter", made.ManagedFields[0].Manager)
+	require.Empty(t, env.Client.FieldManager(), "the caller's client is left as it was")
+}
+
 // TestAs writes with other clients, and shares informers.
 func TestAs(t *testing.T) {
 	env := start(t)
 	m := manager(t, reconcile.Config{Client: env.Client, Tables: env.Server})
 	jane := client.New(env.Server.As(apimachinery.User{Name: "jane"}), env.Client.Registry())
 	other := m.As(jane, "painter")
-	require.Same(t, jane, other.Client())
+	require.Equal(t, jane.Doer(), other.Client().Doer())
+	require.Equal(t, "painter", other.Client().FieldManager())
+	require.Equal(t, "brush", m.As(jane.WithFieldManager("brush"), "painter").Client().FieldManager())
+	require.Empty(t, m.Client().FieldManager(), "the manager has no name")
 	a, err := reconcile.Informer[*Widget](m)
 	require.NoError(t, err)
 	b, err := reconcile.Informer[*Widget](other)
@@ -501,6 +517,7 @@ func TestAs(t *testing.T) {
 	l, err := client.For[*corev1.Event](env.Client).List(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "painter", l.Items[0].Source.Component)
+	require.Equal(t, "painter", l.Items[0].ManagedFields[0].Manager)
 }
 
 // TestWants: what isn't wanted is not worked on, whatever brings it; what is gone is told all the same.

@@ -47,6 +47,10 @@ func TestExec(t *testing.T) {
 		require.Equal(t, 5, code)
 		require.Equal(t, "in\n", out.String())
 		require.Equal(t, "b\n", errs.String())
+
+		_, err = r.Exec(t.Context(), "c", ExecSpec{Args: []string{"nothing-of-this-name"}})
+		require.ErrorContains(t, err, "nothing-of-this-name")
+		require.Equal(t, 1, strings.Count(err.Error(), "exec in container c: "), err)
 	})
 }
 

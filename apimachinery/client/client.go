@@ -18,6 +18,7 @@ type Client struct {
 	do       apimachinery.Doer
 	registry *apimachinery.Registry
 	quick    *apimachinery.QuickDecoder
+	manager  string // of the fields that are written; empty: the server sees to it
 }
 
 // New returns a client that sends through d and knows the kinds of r.
@@ -30,6 +31,19 @@ func (c *Client) Doer() apimachinery.Doer { return c.do }
 
 // Registry is the set of kinds that the client knows.
 func (c *Client) Registry() *apimachinery.Registry { return c.registry }
+
+// WithFieldManager returns the same client, but what it writes has this field manager where the call names none, as
+// [FieldManager] would name it: at most 128 printable characters, or the server refuses the write. Applies are left
+// alone: they always name theirs.
+func (c *Client) WithFieldManager(name string) *Client {
+	named := *c
+	named.manager = name
+	return &named
+}
+
+// FieldManager is what [Client.WithFieldManager] has set; empty: the user agent's first word, and in this process,
+// where there is none, "unknown".
+func (c *Client) FieldManager() string { return c.manager }
 
 // Resource is the door to one resource: all its calls, typed. It is a value; copies are equal, and all are safe
 // for concurrent use.
@@ -49,7 +63,8 @@ func For[T apimachinery.Object](c *Client) Resource[T] {
 	var zero T
 	f, ok := c.registry.ForType(zero)
 	if !ok {
-		return Resource[T]{err: fmt.Errorf("%T is not a kind of this client: add its Resource to the registry", zero)}
+		return Resource[T]{err: fmt.Errorf("%T is not a kind of this client: add its Resource to the registry "+
+			"(the packages below apimachinery/kinds have the built-in ones, kinds.All has them all)", zero)}
 	}
 	return Resource[T]{
 		c: c, gvr: f.View.Resource(), kind: f.View.GroupVersionKind, name: f.Resource.Name,

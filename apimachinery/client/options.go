@@ -131,7 +131,8 @@ func Timeout(d time.Duration) Option {
 // DryRun goes the whole way, but stores nothing.
 func DryRun() Option { return Option{"DryRun", onWrites, func(c *call) { c.dryRun = true }} }
 
-// FieldManager names the writer in managedFields. Default: the user agent's; for apply there is none.
+// FieldManager names the writer in managedFields. Default: that of [Client.WithFieldManager], then the user
+// agent's; for apply there is none.
 func FieldManager(name string) Option {
 	return Option{"FieldManager", onStores, func(c *call) { c.manager = name }}
 }

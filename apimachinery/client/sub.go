@@ -80,7 +80,7 @@ func (s Subresource[S, E, T]) send(ctx context.Context, verb string, on verbs, n
 	if s.of.err != nil {
 		return nil, s.of.err
 	}
-	c, err := newCall(on, opts)
+	c, err := s.of.writing(on, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,15 @@ func (r Resource[T]) UpdateSub(ctx context.Context, sub string, o T, opts ...Opt
 	return out, r.op(apimachinery.VerbUpdate, o.GetNamespace(), o.GetName(), sub, err)
 }
 
+// writing is the options of a write, in the name of the client's field manager where they give none.
+func (r Resource[T]) writing(on verbs, opts []Option) (*call, error) {
+	c, err := newCall(on, opts)
+	if err == nil && c.manager == "" && on&onApply == 0 {
+		c.manager = r.c.manager
+	}
+	return c, err
+}
+
 func (r Resource[T]) store(ctx context.Context, verb string, o T, sub string, opts []Option) (out T, err error) {
 	if err := r.whole(); err != nil {
 		return out, err
@@ -42,7 +51,7 @@ func (r Resource[T]) store(ctx context.Context, verb string, o T, sub string, op
 	if verb == apimachinery.VerbUpdate {
 		on, name = onUpdate, o.GetName()
 	}
-	c, err := newCall(on, opts)
+	c, err := r.writing(on, opts)
 	if err != nil {
 		return out, err
 	}
@@ -87,7 +96,7 @@ func (r Resource[T]) patch(ctx context.Context, namespace, name, sub string, t t
 	if r.err != nil {
 		return out, r.err
 	}
-	c, err := newCall(on, opts)
+	c, err := r.writing(on, opts)
 	if err != nil {
 		return out, err
 	}

@@ -53,7 +53,7 @@ func (s *DatabaseSpec) Validate(path *field.Path) field.ErrorList {
 
 // operate runs the controller until ctx ends.
 func operate(ctx context.Context, c *client.Client) error {
-	mgr, err := reconcile.New(reconcile.Config{Client: c, Log: slog.Default()})
+	mgr, err := reconcile.New(reconcile.Config{Client: c, Name: "database-operator", Log: slog.Default()})
 	if err != nil {
 		return err
 	}

@@ -369,6 +369,37 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestNotServed: an informer of a kind that the server doesn't serve says so, and goes on asking.
+func TestNotServed(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		env := clienttest.Start(t, clienttest.Config{})
+		registry, err := apimachinery.NewRegistry(clienttest.Widgets())
+		require.NoError(t, err)
+		told := make(lines, 64)
+		i, err := informer.New(client.For[*clienttest.Widget](client.New(env.Client.Doer(), registry)), informer.Config[*clienttest.Widget]{
+			Stream: stream, Pause: time.Millisecond, Log: slog.New(slog.NewTextHandler(told, nil)),
+		})
+		require.NoError(t, err)
+		run(t, i)
+		for range 2 {
+			line := <-told
+			require.Contains(t, line, "the server does not serve this resource, trying again")
+			require.Contains(t, line, "resource=widgets.test.example.org")
+		}
+	}
+}
+
+// lines hears a log, and forgets what nobody reads.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	select {
+	case l <- string(p):
+	default:
+	}
+	return len(p), nil
+}
+
 func TestSubscriptionMerges(t *testing.T) {
 	env := clienttest.Start(t, clienttest.Config{Resources: []apimachinery.Resource{clienttest.Widgets()}})
 	i := implementations["view"](t, env)

@@ -77,6 +77,8 @@ func (s *remote[T]) run(ctx context.Context, emit func(step[T])) error {
 			s.whole = s.last == ""
 			s.Log.Info("list anew: the server has forgotten where the watch was", "version", s.last, "err", err)
 			s.last = ""
+		case apierrors.IsNotFound(err):
+			s.Log.Warn("the server does not serve this resource, trying again", "err", err)
 		default:
 			s.Log.Warn("lost touch with the server, trying again", "err", err)
 		}

@@ -219,6 +219,18 @@ func options(t *testing.T, c *client.Client) {
 	made, err = maps.Create(ctx, configMap("one", nil), client.FieldManager("me"))
 	require.NoError(t, err)
 	require.Equal(t, "me", made.ManagedFields[0].Manager)
+	named := client.For[*corev1.ConfigMap](c.WithFieldManager("my-program"))
+	made, err = named.Create(ctx, configMap("two", nil))
+	require.NoError(t, err)
+	require.Equal(t, "my-program", made.ManagedFields[0].Manager)
+	made, err = named.Create(ctx, configMap("three", nil), client.FieldManager("me"))
+	require.NoError(t, err)
+	require.Equal(t, "me", made.ManagedFields[0].Manager)
+	made, err = named.Patch(ctx, "default", "three", types.MergePatchType, []byte(`{"data":{"p":"1"}}`))
+	require.NoError(t, err)
+	require.Equal(t, "my-program", made.ManagedFields[len(made.ManagedFields)-1].Manager)
+	_, err = named.Patch(ctx, "default", "three", types.ApplyYAMLPatchType, []byte(`{"apiVersion":"v1","kind":"ConfigMap"}`))
+	require.Error(t, err, "an apply names its own manager")
 
 	var warnings []string
 	patch := []byte(`{"datum":{"b":"2"}}`)
@@ -232,7 +244,8 @@ func options(t *testing.T, c *client.Client) {
 func unknown(t *testing.T, c *client.Client) {
 	nodes := client.For[*corev1.Service](c)
 	_, err := nodes.Get(t.Context(), "", "a")
-	require.ErrorContains(t, err, "*v1.Service is not a kind of this client")
+	require.ErrorContains(t, err, "*v1.Service is not a kind of this client: add its Resource to the registry "+
+		"(the packages below apimachinery/kinds have the built-in ones, kinds.All has them all)")
 	_, err = nodes.List(t.Context())
 	require.Error(t, err)
 	_, err = nodes.Create(t.Context(), &corev1.Service{})

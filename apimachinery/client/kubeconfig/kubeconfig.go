@@ -33,8 +33,9 @@ func Load(path, contextName string) (conn *client.Conn, namespace string, err er
 	return conn, namespace, err
 }
 
-// Client connects like [Load], under the current context, for the kinds that the caller speaks of. Close the
-// connection when the client is no longer in use.
+// Client connects like [Load], under the current context, for the kinds that the caller speaks of: the packages below
+// apimachinery/kinds have the built-in ones (core.Pods(), or apps.Resources() for a whole group), kinds.All has them
+// all, and one's own are made by [apimachinery.Define]. Close the connection when the client is no longer in use.
 func Client(path string, kinds ...apimachinery.Resource) (*client.Client, *client.Conn, error) {
 	registry, err := apimachinery.NewRegistry(kinds...)
 	if err != nil {

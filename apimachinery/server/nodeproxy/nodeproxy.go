@@ -2,8 +2,9 @@
 // a kubelet. It makes the connectors that a server.Config takes.
 //
 // What a client upgrades (a WebSocket) is passed through byte by byte once the node has agreed to it; a node that
-// answers an upgrade with anything else is heard out and the connection closed. Redirects are never followed, and
-// the address is the node's own, never one that a client could choose.
+// answers an upgrade with anything else is heard out and the connection closed. Who asks without a WebSocket hears
+// what the node has against the request, if anything. Redirects are never followed, and the address is the node's own,
+// never one that a client could choose.
 package nodeproxy
 
 import (
@@ -152,7 +153,7 @@ func (p *proxy) log(ctx context.Context, r *apimachinery.Request, o apimachinery
 }
 
 func unreachable(t target, err error) error {
-	return apierrors.NewInternalError(fmt.Errorf("reach node %s at %s: %w", t.name, t.address, err))
+	return apierrors.NewInternalError(fmt.Errorf("node %s does not answer: %w", t.name, err))
 }
 
 // refused is what a node said instead of doing what it was asked.

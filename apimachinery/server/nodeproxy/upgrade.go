@@ -34,18 +34,33 @@ func (p *proxy) upgrade(verb string) server.Connector {
 			return nil, err
 		}
 		if r.HTTP == nil || !strings.EqualFold(r.HTTP.Header.Get("Upgrade"), "websocket") {
-			return nil, apierrors.NewBadRequest("Upgrade request required: " + verb + " speaks WebSocket (v5.channel.k8s.io)")
+			return nil, p.withoutUpgrade(ctx, t, q, verb)
 		}
 		if r.HTTP.ProtoMajor != 1 {
 			return nil, apierrors.NewBadRequest("a connection can only be upgraded with HTTP/1.1")
 		}
-		n, err := p.ask(ctx, r.HTTP, t, q)
+		n, err := p.ask(ctx, t, q, offer(r.HTTP.Header))
 		if err != nil {
 			return nil, err
 		}
 		return &apimachinery.Response{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { n.join(req.Context(), w) })}, nil
 	})
 }
+
+// withoutUpgrade is the answer to a request for anything but a WebSocket. kubectl asks a second time, by SPDY, when its
+// WebSocket has been refused, and shows this second answer alone. So the node is asked here too, without an upgrade:
+// that runs nothing, and what the node has against the request is told; only where it has nothing, the WebSocket is
+// what was missing.
+func (p *proxy) withoutUpgrade(ctx context.Context, t target, q url.Values, verb string) error {
+	_, err := p.ask(ctx, t, q, http.Header{})
+	if errors.Is(err, errUpgradeRequired) {
+		return apierrors.NewBadRequest("Upgrade request required: " + verb + " speaks WebSocket (v5.channel.k8s.io), which kubectl speaks from v1.31 on")
+	}
+	return err
+}
+
+// errUpgradeRequired is a node's answer to a request that lacked nothing but the upgrade.
+var errUpgradeRequired = errors.New("the node asks for an upgrade")
 
 // streamQuery is what the node's API wants to know of the options.
 func streamQuery(r *apimachinery.Request) (q url.Values, container string, err error) {
@@ -88,8 +103,9 @@ type agreed struct {
 // patience is how long a node may take to answer an upgrade.
 const patience = 30 * time.Second
 
-// ask sends the client's upgrade request to the node. Unless the node agrees, the connection is closed.
-func (p *proxy) ask(ctx context.Context, r *http.Request, t target, q url.Values) (*agreed, error) {
+// ask sends a request with these headers to the node. Unless they ask for an upgrade and the node agrees, the
+// connection is closed.
+func (p *proxy) ask(ctx context.Context, t target, q url.Values, header http.Header) (*agreed, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	raw, err := p.c.Dial(ctx, "tcp", t.address)
@@ -98,7 +114,7 @@ func (p *proxy) ask(ctx context.Context, r *http.Request, t target, q url.Values
 	}
 	conn := tls.Client(raw, p.tlsFor(t))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	n, err := handshake(ctx, conn, r, t, q)
+	n, err := handshake(ctx, conn, t, q, header)
 	if !stop() && err == nil {
 		err = unreachable(t, context.Cause(ctx))
 	}
@@ -109,20 +125,13 @@ func (p *proxy) ask(ctx context.Context, r *http.Request, t target, q url.Values
 	return n, nil
 }
 
-func handshake(ctx context.Context, conn *tls.Conn, r *http.Request, t target, q url.Values) (*agreed, error) {
+func handshake(ctx context.Context, conn *tls.Conn, t target, q url.Values, header http.Header) (*agreed, error) {
 	target := url.URL{Scheme: "https", Host: t.address, Path: t.path, RawQuery: q.Encode()}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range r.Header {
-		if strings.HasPrefix(name, "Sec-Websocket-") {
-			req.Header[name] = values
-		}
-	}
-	withoutToken(req.Header)
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "websocket")
+	req.Header = header
 	if err := req.Write(conn); err != nil {
 		return nil, unreachable(t, err)
 	}
@@ -130,11 +139,27 @@ func handshake(ctx context.Context, conn *tls.Conn, r *http.Request, t target, q
 	if n.answer, err = http.ReadResponse(n.rest, req); err != nil {
 		return nil, unreachable(t, err)
 	}
-	if n.answer.StatusCode != http.StatusSwitchingProtocols {
-		defer n.answer.Body.Close()
-		return nil, refused(t, n.answer)
+	asked := header.Get("Upgrade") != ""
+	if asked && n.answer.StatusCode == http.StatusSwitchingProtocols {
+		return n, nil
 	}
-	return n, nil
+	defer n.answer.Body.Close()
+	if !asked && n.answer.StatusCode == http.StatusUpgradeRequired {
+		return nil, errUpgradeRequired
+	}
+	return nil, refused(t, n.answer)
+}
+
+// offer is what the node gets to see of a client's headers: its wish for a WebSocket.
+func offer(client http.Header) http.Header {
+	h := http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}
+	for name, values := range client {
+		if strings.HasPrefix(name, "Sec-Websocket-") {
+			h[name] = values
+		}
+	}
+	withoutToken(h)
+	return h
 }
 
 // withoutToken takes out of the offered subprotocols the one in which browsers send their bearer token: it is for

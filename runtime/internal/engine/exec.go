@@ -5,7 +5,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -89,7 +88,7 @@ func (e *Engine) spawn(id string, req ExecRequest, stdio [3]*os.File) (*proc.Pro
 	}
 	pid, err := e.begin(id, c, p)
 	if err != nil {
-		return nil, nil, fmt.Errorf("exec in container %s: %w", id, err)
+		return nil, nil, err
 	}
 	h, err := proc.Open(pid, 0) // our child: its PID stays its own until we reap it
 	if err != nil {
