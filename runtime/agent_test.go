@@ -155,9 +155,13 @@ func killPID(t testing.TB, pid int) {
 	require.NoError(t, p.Wait(t.Context()))
 }
 
+// launcherPID asks the launcher; one that is about to end may go away over it, and the keeper starts another.
 func launcherPID(t testing.TB, cfg Config) int {
 	c := launcher.Client{Dir: (&Runtime{}).dirOf(cfg)}
 	pid, err := c.Hello(t.Context())
+	for tries := 0; errors.Is(err, launcher.ErrLost) && tries < 3; tries++ {
+		pid, err = c.Hello(t.Context())
+	}
 	require.NoError(t, err)
 	return pid
 }
