@@ -6,7 +6,7 @@ import (
 )
 
 // Backend is what an etcd, or a memory, must offer. Everything else derives from it; storetest.Run proves
-// an implementation. All methods may be called concurrently.
+// an implementation. All methods may be called concurrently. A backend that has leases is a Leaser, too.
 //
 // Revisions are etcd's: one counter for all keys, 1 in an empty store, raised by one with each transaction
 // that changes something.
@@ -17,8 +17,10 @@ type Backend interface {
 
 	// Commit applies all of t or nothing and returns the revision it made (the current revision if the
 	// transaction changed nothing). It owns the values from then on: the caller must not modify them. It
-	// returns a *ConflictError if a condition does not hold, ErrTooLarge if the store refuses the size and
-	// ErrNoSpace if it is full; in these cases nothing was written. Any other error leaves the outcome open.
+	// returns a *ConflictError if a condition does not hold, a *LeaseError if all of them do and a lease has
+	// ended, ErrNotFound alone for KeepLease without a key, and ErrTooLarge if the store refuses the size; in these
+	// cases nothing was written. Any other error leaves the outcome open, ErrNoSpace of a full store too: etcd
+	// applies the write that crosses its quota, and refuses those after it.
 	Commit(ctx context.Context, t Txn) (rev int64, err error)
 
 	// Watch yields, in order, each revision after the given one that touches the prefix, whole, and none
@@ -49,6 +51,9 @@ type KV struct {
 	Value   []byte // never nil for a key that exists; nil in a Batch: the key was deleted
 	Rev     int64  // the revision of the last change
 	Created int64  // the revision that created the key; 0 for a deletion
+	// Corrupt, where not nil, says that there is a value and that it cannot be read, as a backend says that decrypts;
+	// Value is empty then. A table marks the object as corrupt.
+	Corrupt *CorruptError
 }
 
 // Page is the result of a Range.
@@ -68,7 +73,14 @@ type Cond struct {
 type Op struct {
 	Key   string // absolute; a key may occur once in a transaction
 	Value []byte // nil: delete; to delete what is not there changes nothing
+	// Lease deletes the key when the lease ends (see Leaser); a *LeaseError if it has ended already. Each
+	// write of a key replaces the lease of the one before. 0: none. KeepLease: the one that the key has, or
+	// none; ErrNotFound if there is no such key. Without meaning for a deletion.
+	Lease int64
 }
+
+// KeepLease as the lease of a write leaves the key with the lease that it has.
+const KeepLease int64 = -1
 
 // Txn is a transaction: if all conditions hold, all operations are applied at one revision.
 type Txn struct {

@@ -184,7 +184,7 @@ func (db *DB) tableOf(key string) *Table {
 // Commit applies all writes and checks all their conditions in one transaction, all or nothing, and returns
 // its revision. It does not wait for the cache, and needs no Run: a reader who must see it asks for this
 // revision. Errors are those of Backend.Commit; a *ConflictError names the absolute key. Two writes of one
-// key, and no writes at all, are errors.
+// key, and no writes at all, are errors. A lease is errors.ErrUnsupported if the backend has none.
 func (db *DB) Commit(ctx context.Context, w ...Write) (rev int64, err error) {
 	t, err := db.txn(w)
 	if err != nil {
@@ -224,12 +224,17 @@ func (db *DB) txn(writes []Write) (Txn, error) {
 		if w.Key == "" {
 			continue
 		}
-		op := Op{Key: w.Key, Value: w.Value}
+		op := Op{Key: w.Key, Value: w.Value, Lease: w.Lease}
 		if w.Table != nil {
 			op.Key = w.Table.schema.Prefix + w.Key
 		}
 		if len(w.Value) > db.c.MaxValue {
 			return t, fmt.Errorf("%s: %d bytes, the limit is %d: %w", op.Key, len(w.Value), db.c.MaxValue, ErrTooLarge)
+		}
+		if w.Lease != 0 {
+			if _, err := db.leaser(); err != nil {
+				return t, fmt.Errorf("%s: %w", op.Key, err)
+			}
 		}
 		if slices.ContainsFunc(t.Then, func(o Op) bool { return o.Key == op.Key }) {
 			return t, fmt.Errorf("%s is written twice", op.Key)

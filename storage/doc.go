@@ -13,6 +13,11 @@
 // at that moment, and waits until the cache has seen it. Writes go straight to the backend and may carry
 // conditions on any other key, compared in the same transaction.
 //
+// A key may go with a lease ([DB.Grant], [Write.Lease]): when nobody keeps it alive any longer, the key is
+// deleted, and watches see it. [Locks] are built on that: named locks that processes share, handed over in the
+// order in which they were asked for. A lock's fence ([Lock.Fence]) is a condition for writes, so that the
+// store itself refuses what a holder writes who was paused until the lock was another's.
+//
 // Storage knows nothing of what the bytes mean. A [Schema]'s hook reads a [Head] from each stored object,
 // once; filters and indexes read the head alone.
 package storage

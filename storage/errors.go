@@ -19,7 +19,7 @@ var (
 	ErrBehind = errors.New("cache behind the store")
 	// ErrTooLarge: a value, or a transaction, is larger than the store takes. Nothing was written.
 	ErrTooLarge = errors.New("too large")
-	// ErrNoSpace: the store has used up its quota. Nothing was written.
+	// ErrNoSpace: the store has used up its quota. The write that crossed it may have been applied.
 	ErrNoSpace = errors.New("store is full")
 	// ErrCorrupt: the stored bytes cannot be understood; errors.As finds the *CorruptError.
 	ErrCorrupt = errors.New("corrupt object")
@@ -81,12 +81,12 @@ func (e *FutureError) Error() string {
 // Is makes errors.Is(e, ErrFuture) true.
 func (e *FutureError) Is(target error) bool { return target == ErrFuture }
 
-// CorruptError says that a stored object cannot be understood: the schema's Head refused it. The object is
-// never served; it can be overwritten or deleted with At: Rev. It is ErrCorrupt.
+// CorruptError says that a stored object cannot be understood: the schema's Head refused it, or the backend
+// could not open it. The object is never served; it can be overwritten or deleted with At: Rev. It is ErrCorrupt.
 type CorruptError struct {
 	Key string // absolute
 	Rev int64
-	Err error // what Head returned
+	Err error // what Head returned, or the backend
 }
 
 // Error implements error.
@@ -97,5 +97,5 @@ func (e *CorruptError) Error() string {
 // Is makes errors.Is(e, ErrCorrupt) true.
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 
-// Unwrap returns what Head returned.
+// Unwrap returns Err.
 func (e *CorruptError) Unwrap() error { return e.Err }

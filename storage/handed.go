@@ -63,7 +63,7 @@ func (h *handed) take(kv KV) ([]byte, *Made) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	got, ok := h.byKey[kv.Key]
-	if !ok || !bytes.Equal(got.value, kv.Value) {
+	if !ok || kv.Corrupt != nil || !bytes.Equal(got.value, kv.Value) {
 		return nil, nil // what lies there is a later write's
 	}
 	h.drop(kv.Key)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 )
 
 // pending is what a table that is not loaded has seen of the watch: with the objects as they were at
@@ -139,26 +140,86 @@ func (t *Table) finishLoad(entries []*Entry, start int64) error {
 	return nil
 }
 
-// read reads all objects as of a revision, page by page, asking between the pages whether to go on.
+// Streamer is a Backend that can read a long range faster than by Backend.Range, page by page: for an etcd, a page
+// costs as much as there are keys behind it.
+type Streamer interface {
+	// Stream yields what Range would return for r, in order, in as many pages as it likes; their Rev and More
+	// say nothing. It ends after the first error, which may be errors.ErrUnsupported before anything came: what
+	// is behind the backend has no such thing. The consumer may leave at any time.
+	Stream(ctx context.Context, r Range) iter.Seq2[Page, error]
+}
+
+// read reads all objects as of a revision, asking between the pages whether to go on.
 func (t *Table) read(ctx context.Context, at int64, goOn func() error) ([]*Entry, error) {
 	var entries []*Entry
-	r := Range{Prefix: t.schema.Prefix, At: at, Limit: t.db.c.Page}
-	for {
-		page, err := t.db.b.Range(ctx, r)
+	for page, err := range t.db.scan(ctx, Range{Prefix: t.schema.Prefix, At: at}) {
+		if err == nil {
+			err = goOn()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read %s at revision %d: %w", t.schema.Prefix, at, err)
 		}
 		for _, kv := range page.KVs {
 			entries = append(entries, t.entry(kv))
 		}
-		if !page.More || len(page.KVs) == 0 {
-			return entries, nil
+	}
+	return entries, nil
+}
+
+// scan yields a range in pages, by the backend's stream if it has one.
+func (db *DB) scan(ctx context.Context, r Range) iter.Seq2[Page, error] {
+	return func(yield func(Page, error) bool) {
+		if s, ok := db.b.(Streamer); !ok || !stream(ctx, s, r, yield) {
+			db.turnPages(ctx, r, yield)
 		}
-		if err := goOn(); err != nil {
-			return nil, err
+	}
+}
+
+// stream is false if there is no stream after all.
+func stream(ctx context.Context, s Streamer, r Range, yield func(Page, error) bool) bool {
+	for page, err := range s.Stream(ctx, r) {
+		if errors.Is(err, errors.ErrUnsupported) {
+			return false
+		}
+		if !yield(page, err) {
+			break
+		}
+	}
+	return true
+}
+
+// pageBytes is about how much one page takes in the end. The first has Config.Page keys.
+const pageBytes = 32 << 20
+
+func (db *DB) turnPages(ctx context.Context, r Range, yield func(Page, error) bool) {
+	r.Limit = db.c.Page
+	for {
+		page, err := db.b.Range(ctx, r)
+		if errors.Is(err, ErrTooLarge) && r.Limit > 1 { // for the client's connection
+			r.Limit /= 2
+			continue
+		}
+		if !yield(page, err) || err != nil || !page.More || len(page.KVs) == 0 {
+			return
 		}
 		r.From = page.KVs[len(page.KVs)-1].Key + "\x00"
+		r.Limit = nextLimit(r.Limit, page)
 	}
+}
+
+// nextLimit lets pages grow, and shrink if they have become far too large.
+func nextLimit(limit int, page Page) int {
+	var size int64
+	for _, kv := range page.KVs {
+		size += kvBytes(kv)
+	}
+	switch {
+	case size < pageBytes/2:
+		return 2 * limit
+	case size > 2*pageBytes:
+		return max(limit/2, 1)
+	}
+	return limit
 }
 
 // reload reads all loaded tables anew, at one revision, after the store has compacted away what the watch

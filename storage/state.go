@@ -1,9 +1,7 @@
 package storage
 
 import (
-	"cmp"
 	"maps"
-	"slices"
 	"sort"
 
 	"github.com/tidwall/btree"
@@ -12,7 +10,7 @@ import (
 // state is what a table shows to readers: immutable, replaced as a whole with each revision.
 type state struct {
 	tree    *btree.Map[string, *Entry]
-	index   []*btree.BTreeG[indexed] // one for each that is declared; nil: nobody has asked for it yet
+	index   []kept // those that somebody has asked for
 	corrupt map[string]*Entry
 	chunks  []*chunk
 	end     uint64 // the number that the next event will have
@@ -37,18 +35,6 @@ const (
 // treeDegree is that of the trees. Every write copies the nodes on its way in each of them: small nodes make that
 // cheap, at some cost to reading.
 const treeDegree = 8
-
-type indexed struct {
-	value string
-	entry *Entry
-}
-
-func lessIndexed(a, b indexed) bool {
-	if c := cmp.Compare(a.value, b.value); c != 0 {
-		return c < 0
-	}
-	return a.entry.Key < b.entry.Key
-}
 
 // first is the number of the oldest event kept.
 func (s *state) first() uint64 {
@@ -103,57 +89,41 @@ func (s *state) after(rev int64) uint64 {
 // writer is the side of a table that changes. The DB's mu guards it.
 type writer struct {
 	state
-	tail  int   // events in the last chunk
-	bytes int64 // of all chunks
+	tail    int   // events in the last chunk
+	bytes   int64 // of all chunks
+	indexes []*index
+	stale   bool     // state.index is not what indexes are
+	buckets *buckets // nil before the first fill
 }
 
 // fill sets the objects of a table that had none.
 func (w *writer) fill(t *Table, entries []*Entry, rev int64) {
-	kept := w.index
+	w.buckets = &t.buckets
 	w.tree = btree.NewMap[string, *Entry](treeDegree)
-	w.index = make([]*btree.BTreeG[indexed], len(t.schema.Indexes))
 	w.corrupt = nil
 	for _, e := range entries {
 		w.tree.Load(e.Key, e)
-		w.reindex(nil, e)
+		w.noteCorrupt(nil, e)
 	}
-	for at, tree := range kept {
-		if tree != nil {
-			w.keepIndex(at)
-		}
+	for _, x := range w.indexes {
+		x.build(w.tree)
 	}
+	w.stale = true
 	w.start, w.rev = rev, rev
-}
-
-// keepIndex makes an index of the objects that there are, and keeps it up to date from now on.
-func (w *writer) keepIndex(at int) {
-	byValue := map[string][]*Entry{}
-	w.tree.Scan(func(_ string, e *Entry) bool {
-		if e.corrupt == nil {
-			value := e.indexValue(at)
-			byValue[value] = append(byValue[value], e)
-		}
-		return true
-	})
-	w.index[at] = btree.NewBTreeGOptions(lessIndexed, btree.Options{NoLocks: true, Degree: treeDegree})
-	for _, value := range slices.Sorted(maps.Keys(byValue)) {
-		for _, e := range byValue[value] {
-			w.index[at].Load(indexed{value, e})
-		}
-	}
 }
 
 // refill replaces all objects after a gap: no watcher can cross it. What did not change stays the same
 // entry, with its forms.
 func (w *writer) refill(t *Table, entries []*Entry, rev int64) {
 	for i, e := range entries {
-		if old, ok := w.tree.Get(e.Key); ok && old.Rev == e.Rev {
+		if old, ok := w.tree.Get(e.Key); ok && old.Rev == e.Rev && old.corrupt == nil {
 			entries[i] = old
 		}
 	}
 	t.db.windowBytes -= w.bytes
 	w.chunks, w.tail, w.bytes = nil, 0, 0
 	w.end++
+	t.buckets.cut(w.end)
 	w.fill(t, entries, rev)
 }
 
@@ -167,18 +137,17 @@ func (w *writer) set(key string, old, e *Entry) {
 	w.reindex(old, e)
 }
 
+// reindex keeps the indexes, and what is known of corrupt objects, up to date.
 func (w *writer) reindex(old, e *Entry) {
-	for i, tree := range w.index {
-		if tree == nil {
-			continue
-		}
-		if old != nil && old.corrupt == nil {
-			tree.Delete(indexed{old.indexValue(i), old})
-		}
-		if e != nil && e.corrupt == nil {
-			tree.Set(indexed{e.indexValue(i), e})
+	for _, x := range w.indexes {
+		if x.change(old, e) {
+			w.stale = true
 		}
 	}
+	w.noteCorrupt(old, e)
+}
+
+func (w *writer) noteCorrupt(old, e *Entry) {
 	isCorrupt, wasCorrupt := e != nil && e.corrupt != nil, old != nil && old.corrupt != nil
 	if !isCorrupt && !wasCorrupt {
 		return
@@ -192,13 +161,6 @@ func (w *writer) reindex(old, e *Entry) {
 	} else {
 		delete(w.corrupt, old.Key)
 	}
-}
-
-func (e *Entry) indexValue(i int) string {
-	if i < len(e.Head.Index) {
-		return e.Head.Index[i]
-	}
-	return ""
 }
 
 // add appends the events of one revision to the window and returns the bytes they keep alive.
@@ -221,6 +183,9 @@ func (w *writer) add(events []Event) (bytes int64) {
 			bytes += int64(len(ev.Old.Raw))
 		}
 	}
+	if w.buckets != nil {
+		w.buckets.put(events, w.end)
+	}
 	w.tail += len(events)
 	w.end += uint64(len(events))
 	c.bytes += bytes
@@ -234,6 +199,9 @@ func (w *writer) dropChunk() (bytes int64) {
 	w.start = evs[len(evs)-1].Rev
 	bytes = w.chunks[0].bytes
 	w.chunks = append([]*chunk(nil), w.chunks[1:]...)
+	if w.buckets != nil {
+		w.buckets.drop(evs, w.first())
+	}
 	w.bytes -= bytes
 	return bytes
 }
@@ -248,13 +216,10 @@ func (w *writer) trim(window int) (bytes int64) {
 
 // publishable returns the present state for readers.
 func (w *writer) publishable() *state {
+	if w.stale {
+		w.index, w.stale = shown(w.indexes), false
+	}
 	s := w.state
 	s.tree = w.tree.IsoCopy()
-	s.index = make([]*btree.BTreeG[indexed], len(w.index))
-	for i, tree := range w.index {
-		if tree != nil {
-			s.index[i] = tree.IsoCopy()
-		}
-	}
 	return &s
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -29,11 +28,17 @@ type Table struct {
 	pend   pending // guarded by db.mu: until loaded
 	w      writer  // guarded by db.mu: once loaded
 
-	past pastSnapshots
+	buckets  buckets // who waits for what
+	sleepers sleepers
+	asked    atomic.Uint64 // how often anybody asked for an index
+	past     pastSnapshots
 }
 
 func newTable(db *DB, s Schema) *Table {
-	return &Table{db: db, schema: s, loaded: make(chan struct{}), gone: make(chan struct{})}
+	t := &Table{db: db, schema: s, loaded: make(chan struct{}), gone: make(chan struct{})}
+	t.buckets.names = t.schema.Indexes
+	t.past.init(t)
+	return t
 }
 
 func (t *Table) comparePrefix(key string) int { return strings.Compare(t.schema.Prefix, key) }
@@ -48,6 +53,7 @@ func (t *Table) Abs(key string) string { return t.schema.Prefix + key }
 func (t *Table) end() {
 	t.dead.Store(true)
 	close(t.gone)
+	t.past.clear()
 }
 
 func (t *Table) isGone() bool { return t.dead.Load() }
@@ -209,52 +215,56 @@ func sound(e *Entry) *Entry {
 }
 
 func (t *Table) publish() {
-	t.state.Store(t.w.publishable())
+	st := t.w.publishable()
+	t.state.Store(st)
 	t.changed.fire()
+	t.buckets.wake()
+	t.sleepers.pass(st)
 }
 
-// keepIndex makes the table keep an index from now on. Readers call it and never wait for others: while somebody else
-// is changing tables it does nothing, and whoever asks next makes the index.
-func (t *Table) keepIndex(at int) {
-	if t.state.Load().index[at] != nil || !t.db.mu.TryLock() {
-		return
-	}
-	defer t.db.mu.Unlock()
-	if t.w.index[at] == nil && !t.isGone() {
-		t.w.keepIndex(at)
-		t.state.Store(t.w.publishable())
-	}
-}
-
-// entry makes the entry of a stored object.
+// entry makes the entry of a stored object that the watch or a first read brought.
 func (t *Table) entry(kv KV) *Entry {
-	e := &Entry{Key: kv.Key[len(t.schema.Prefix):], Rev: kv.Rev, Created: kv.Created, Raw: kv.Value}
-	e.forms.budget = &t.db.forms
-	if raw, made := t.db.handed.take(kv); made != nil {
-		e.Raw, e.Head = raw, made.Head
-		if made.Form != nil {
-			e.Keep(made.Form(kv.Rev))
-		}
-		return e
+	raw, made := t.db.handed.take(kv)
+	if made == nil {
+		return t.parse(kv)
+	}
+	e := t.bare(kv)
+	e.Raw, e.Head = raw, made.Head
+	e.Head.schema = &t.schema
+	if made.Form != nil {
+		e.Keep(made.Form(kv.Rev))
+	}
+	return e
+}
+
+// parse makes the entry of a stored object by reading its head.
+func (t *Table) parse(kv KV) *Entry {
+	e := t.bare(kv)
+	if kv.Corrupt != nil {
+		return t.refuse(e, kv.Corrupt)
 	}
 	if t.schema.Head == nil {
 		return e
 	}
 	h, err := t.schema.Head(kv.Value)
 	if err != nil {
-		e.corrupt = &CorruptError{Key: kv.Key, Rev: kv.Rev, Err: err}
-		t.db.c.Log.Error("stored object is corrupt, not serving it", "key", kv.Key, "revision", kv.Rev, "err", err)
-		return e
+		return t.refuse(e, &CorruptError{Key: kv.Key, Rev: kv.Rev, Err: err})
 	}
 	e.Head = h
+	e.Head.schema = &t.schema
 	return e
 }
 
-// pastSnapshots keeps the last few snapshots that were made of older revisions, so that the pages of a list
-// don't each undo the same changes.
-type pastSnapshots struct {
-	mu   sync.Mutex
-	list []*Snapshot // the latest used last
+// refuse marks an entry as corrupt.
+func (t *Table) refuse(e *Entry, why *CorruptError) *Entry {
+	e.corrupt = why
+	t.db.c.Log.Error("stored object is corrupt, not serving it", "key", why.Key, "revision", why.Rev, "err", why.Err)
+	return e
 }
 
-const maxPast = 4
+func (t *Table) bare(kv KV) *Entry {
+	e := &Entry{Key: kv.Key[len(t.schema.Prefix):], Rev: kv.Rev, Created: kv.Created, Raw: kv.Value}
+	e.Head.schema = &t.schema
+	e.forms.budget = &t.db.forms
+	return e
+}

@@ -15,6 +15,11 @@ type Watcher struct {
 	once   sync.Once
 	closed chan struct{}
 
+	bucket atomic.Pointer[bucket] // what it waits for; nil: any change, or not placed, or closed
+
+	alarm chan struct{} // holds one: woken by sleepers
+	bed   int           // its place among them; -1: awake. Guarded by their mu
+
 	placed atomic.Bool   // the cursor is set
 	cursor atomic.Uint64 // the number of the next event to look at
 	rev    atomic.Int64  // everything up to and including it has been handed out
@@ -24,12 +29,14 @@ type Watcher struct {
 
 // Watch returns a watcher of the changes after revision since; 0: after the revision the cache is at now.
 // A revision that has not happened yet is waited for. Events that are not handed out stay in the table's
-// window; a watcher costs a cursor, however slow it is.
+// window; a watcher costs a cursor, however slow it is. Where the filter names a value (see Filter), the table also
+// keeps a list of the events of the window that have it, for all its watchers, until the last of them is closed.
+// Such a watcher falls behind the window only if an event of that list does.
 //
 // It returns a *TooOldError, with the oldest revision possible, when since lies before the window, and
 // ErrClosed. If the table is not loaded yet, loading begins and these errors come from the first Next.
 func (t *Table) Watch(since int64, f Filter) (*Watcher, error) {
-	w := &Watcher{t: t, f: f, since: since, closed: make(chan struct{})}
+	w := &Watcher{t: t, f: f, since: since, closed: make(chan struct{}), alarm: make(chan struct{}, 1), bed: -1}
 	if since == 0 {
 		w.since = max(t.Rev(), t.db.applied.Load())
 	}
@@ -57,10 +64,31 @@ func (w *Watcher) place(st *state) error {
 	if w.since < st.start {
 		return &TooOldError{Rev: w.since, Oldest: st.start}
 	}
+	if term, ok := w.f.term(); ok {
+		w.bucket.Store(w.t.buckets.join(term))
+	}
 	w.cursor.Store(st.after(w.since))
 	w.rev.Store(w.since)
 	w.told = w.since
 	w.placed.Store(true)
+	if w.isClosed() { // meanwhile
+		w.leave()
+	}
+	return nil
+}
+
+// leave gives up the bucket. What it says from then on is of no account.
+func (w *Watcher) leave() {
+	if k := w.bucket.Swap(nil); k != nil {
+		w.t.buckets.leave(k)
+	}
+}
+
+// listed returns the bucket whose list has all that the watcher still has to look at; nil if that is the window.
+func (w *Watcher) listed() *bucket {
+	if k := w.bucket.Load(); k != nil && w.cursor.Load() >= k.since {
+		return k
+	}
 	return nil
 }
 
@@ -86,6 +114,7 @@ func (w *Watcher) next(ctx context.Context) ([]Event, error) {
 		evs, err := w.look(st)
 		if err != nil {
 			w.ended = true
+			w.leave()
 		}
 		if err != nil || len(evs) > 0 {
 			return evs, err
@@ -130,6 +159,9 @@ func (w *Watcher) look(st *state) ([]Event, error) {
 // take moves the cursor on to events that the filter selects, or to the end.
 func (w *Watcher) take(st *state) ([]Event, error) {
 	for {
+		if k := w.listed(); k != nil {
+			return w.takeListed(st, k)
+		}
 		cursor := w.cursor.Load()
 		if cursor < st.first() {
 			return nil, &TooOldError{Oldest: st.start}
@@ -138,14 +170,50 @@ func (w *Watcher) take(st *state) ([]Event, error) {
 		if len(evs) == 0 {
 			return nil, nil
 		}
-		last := evs[len(evs)-1].Rev
 		selected := w.selectFrom(evs)
-		w.rev.Store(max(last, w.since))
-		w.cursor.Store(cursor + uint64(len(evs)))
+		w.move(cursor+uint64(len(evs)), evs[len(evs)-1].Rev)
 		if len(selected) > 0 {
-			w.told = max(last, w.told)
+			w.told = max(selected[len(selected)-1].Rev, w.told)
 			return selected, nil
 		}
+	}
+}
+
+// takeListed is take for a watcher that needs to look at the events of its bucket alone.
+func (w *Watcher) takeListed(st *state, k *bucket) ([]Event, error) {
+	numbers, ok := k.from(w.cursor.Load(), st.end)
+	if !ok {
+		return nil, &TooOldError{Oldest: st.start}
+	}
+	var selected []Event
+	for _, n := range numbers {
+		ev := st.from(n)[0]
+		if last := len(selected) - 1; last >= chunkMax && selected[last].Rev != ev.Rev {
+			w.move(n, selected[last].Rev)
+			w.told = max(selected[last].Rev, w.told)
+			return selected, nil
+		}
+		if ev, ok := w.f.event(ev); ok && ev.Rev > w.since {
+			selected = append(selected, ev)
+		}
+	}
+	w.move(max(st.end, w.cursor.Load()), st.rev)
+	if last := len(selected) - 1; last >= 0 {
+		w.told = max(selected[last].Rev, w.told)
+	}
+	return selected, nil
+}
+
+// move sets the cursor, before which everything up to and including rev lies.
+func (w *Watcher) move(cursor uint64, rev int64) {
+	w.reach(rev)
+	w.cursor.Store(cursor)
+}
+
+// reach raises the revision up to which everything has been handed out.
+func (w *Watcher) reach(rev int64) {
+	for have := w.rev.Load(); rev > have && !w.rev.CompareAndSwap(have, rev); {
+		have = w.rev.Load()
 	}
 }
 
@@ -179,7 +247,15 @@ func (f *Filter) event(ev Event) (Event, bool) {
 
 // wait returns when there may be something new since st.
 func (w *Watcher) wait(ctx context.Context, st *state) error {
-	changed := w.t.changed.wait()
+	if st != nil && !w.f.Bookmarks && w.bucket.Load() == nil && !w.f.all() {
+		return w.sleep(ctx)
+	}
+	k := w.listed()
+	changed := &w.t.changed
+	if k != nil {
+		changed = &k.signal
+	}
+	fired := changed.wait()
 	var moved <-chan struct{}
 	if w.f.Bookmarks && st != nil {
 		moved = w.t.db.moved.wait()
@@ -187,11 +263,24 @@ func (w *Watcher) wait(ctx context.Context, st *state) error {
 			return nil
 		}
 	}
-	if w.t.state.Load() != st {
+	if w.changedSince(st, k) {
 		return nil
 	}
+	return w.until(ctx, fired, moved)
+}
+
+// sleep lets those who publish look for what there is for the watcher.
+func (w *Watcher) sleep(ctx context.Context) error {
+	if !w.t.sleepers.enter(w) {
+		return nil
+	}
+	defer w.t.sleepers.exit(w)
+	return w.until(ctx, w.alarm, nil)
+}
+
+func (w *Watcher) until(ctx context.Context, fired, moved <-chan struct{}) error {
 	select {
-	case <-changed:
+	case <-fired:
 	case <-moved:
 	case <-w.closed:
 	case <-w.t.gone:
@@ -201,17 +290,48 @@ func (w *Watcher) wait(ctx context.Context, st *state) error {
 	return nil
 }
 
+func (w *Watcher) changedSince(st *state, k *bucket) bool {
+	now := w.t.state.Load()
+	if k == nil {
+		return now != st
+	}
+	numbers, ok := k.from(w.cursor.Load(), now.end)
+	return !ok || len(numbers) > 0
+}
+
 // Rev is the revision up to which everything selected has been handed out: where a watcher that takes over
-// goes on, and what a bookmark says. It moves with the DB even when the table does not change.
+// goes on, and what a bookmark says. It moves with the DB even when the table does not change, and never goes
+// back. Once the watcher is closed it stays.
 func (w *Watcher) Rev() int64 {
 	applied := w.t.db.applied.Load() // before the state, which then holds all of it
 	st := w.t.state.Load()
-	rev := w.rev.Load()
-	if st == nil || !w.placed.Load() || w.cursor.Load() < st.end {
-		return rev
+	if st == nil || !w.placed.Load() {
+		return w.rev.Load()
 	}
-	return max(rev, applied)
+	next, ok := w.cursor.Load(), true
+	if k := w.listed(); k != nil {
+		var numbers []uint64
+		if numbers, ok = k.from(next, st.end); ok && len(numbers) > 0 {
+			next = numbers[0]
+		} else if ok {
+			next = st.end
+		}
+	}
+	switch {
+	case !ok || next < st.first() || w.isClosed():
+	case next >= st.end:
+		w.reach(applied)
+	default:
+		w.reach(st.from(next)[0].Rev - 1)
+	}
+	return w.rev.Load()
 }
 
-// Close ends the watcher. Closing twice does nothing.
-func (w *Watcher) Close() { w.once.Do(func() { close(w.closed) }) }
+// Close ends the watcher. Closing twice does nothing. A watcher that is not closed may leave a list behind.
+func (w *Watcher) Close() {
+	w.once.Do(func() {
+		w.Rev()
+		close(w.closed)
+		w.leave()
+	})
+}

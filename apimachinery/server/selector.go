@@ -17,10 +17,8 @@ import (
 // selected is what a list, watch or deletion of many is about.
 type selected struct {
 	filter storage.Filter
-	// index and value, where index is set, name the declared index to read instead of the whole table.
-	index, value string
-	keep         func(*storage.Entry) bool // what the filter can't say; nil: nothing
-	narrow       bool                      // a selector was given
+	keep   func(*storage.Entry) bool // what the filter can't say; nil: nothing
+	narrow bool                      // a selector was given
 }
 
 // selection reads the selectors of a request.
@@ -53,7 +51,27 @@ func (s *selected) addLabels(sel labels.Selector) {
 		return
 	}
 	s.narrow = true
-	s.filter.Labels = func(have []storage.Pair) bool { return sel.Matches(pairs(have)) }
+	requirements, _ := sel.Requirements() // all can be selected: it was parsed
+	rest := labels.NewSelector()
+	for _, r := range requirements {
+		if value, ok := equalTo(&r); ok {
+			s.filter.LabelIs = append(s.filter.LabelIs, storage.Pair{Key: r.Key(), Value: value})
+		} else {
+			rest = rest.Add(r)
+		}
+	}
+	if !rest.Empty() {
+		s.filter.Labels = func(have []storage.Pair) bool { return rest.Matches(pairs(have)) }
+	}
+}
+
+// equalTo returns the one value that a requirement allows, which the store can look up.
+func equalTo(r *labels.Requirement) (value string, ok bool) {
+	switch r.Operator() {
+	case selection.Equals, selection.DoubleEquals, selection.In:
+		return r.ValuesUnsorted()[0], len(r.ValuesUnsorted()) == 1
+	}
+	return "", false
 }
 
 func (s *selected) addFields(v *view, sel fields.Selector) error {
@@ -78,16 +96,15 @@ type want struct {
 }
 
 func (s *selected) addIndex(name string, at int, w want) {
-	if w.equal && s.index == "" {
-		s.index, s.value = name, w.value
+	if w.equal {
+		s.filter.IndexIs = append(s.filter.IndexIs, storage.Pair{Key: name, Value: w.value})
+		return
 	}
 	before := s.filter.Index
-	s.filter.Index = func(values []string) bool {
-		return (before == nil || before(values)) && (values[at] == w.value) == w.equal
-	}
+	s.filter.Index = func(values []string) bool { return (before == nil || before(values)) && values[at] != w.value }
 }
 
-// addKey narrows by name or namespace. Equality becomes a prefix of the keys, which costs nothing.
+// addKey narrows by name or namespace. Equality becomes a key, or a prefix of the keys.
 func (s *selected) addKey(v *view, name bool, w want) {
 	before := s.keep
 	s.keep = func(e *storage.Entry) bool {
@@ -105,7 +122,7 @@ func (s *selected) addKey(v *view, name bool, w want) {
 	case !name && v.kind.res.Namespaced && s.filter.Prefix == "":
 		s.filter.Prefix = w.value + "/"
 	case name && (s.filter.Prefix != "" || !v.kind.res.Namespaced):
-		s.filter.Prefix += w.value
+		s.filter.Key = s.filter.Prefix + w.value
 	}
 }
 
@@ -124,19 +141,12 @@ func splitKey(k *kind, key string) (namespace, name string) {
 // entries yields what is selected of a snapshot, from a key on.
 func (s *selected) entries(snap *storage.Snapshot, from string) iter.Seq[*storage.Entry] {
 	all := snap.All(s.filter, from)
-	indexed := s.index != ""
-	if indexed {
-		all = snap.ByIndex(s.index, s.value)
-	}
-	if !indexed && s.keep == nil {
+	if s.keep == nil {
 		return all
 	}
 	return func(yield func(*storage.Entry) bool) {
 		for e := range all {
-			if indexed && (e.Key < from || !s.filter.Match(e)) || s.keep != nil && !s.keep(e) {
-				continue
-			}
-			if !yield(e) {
+			if s.keep(e) && !yield(e) {
 				return
 			}
 		}

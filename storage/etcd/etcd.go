@@ -83,13 +83,13 @@ func (b *Backend) Commit(ctx context.Context, t storage.Txn) (int64, error) {
 		if op.Value == nil {
 			ops[i] = clientv3.OpDelete(op.Key)
 		} else {
-			ops[i] = clientv3.OpPut(op.Key, string(op.Value))
+			ops[i] = clientv3.OpPut(op.Key, string(op.Value), lease(op))
 		}
 	}
 	resp, err := b.c.Txn(ctx).If(cmps...).Then(ops...).Else(reads...).Commit()
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("etcd transaction: %w", wire.Err(err))
+		return 0, fmt.Errorf("etcd transaction: %w", wire.Commit(err, t))
 	case !resp.Succeeded:
 		return 0, wire.Conflict(t.If, resp.Responses)
 	}

@@ -42,6 +42,9 @@ type Backend struct {
 	log       []storage.Batch // one batch for each revision from logFirst on
 	logFirst  int64
 	changed   chan struct{} // closed and replaced by each change
+	leases    map[int64]*lease
+	leaseOf   map[string]*lease // of the keys that have one
+	lastLease int64
 }
 
 // history is the versions of one key, oldest first.
@@ -60,7 +63,10 @@ func New(c Config) (*Backend, error) {
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 3 << 19
 	}
-	return &Backend{c: c, rev: 1, logFirst: 2, changed: make(chan struct{})}, nil
+	return &Backend{
+		c: c, rev: 1, logFirst: 2, changed: make(chan struct{}),
+		leases: map[int64]*lease{}, leaseOf: map[string]*lease{},
+	}, nil
 }
 
 // Revision implements storage.Backend.
@@ -128,10 +134,14 @@ func (b *Backend) Commit(ctx context.Context, t storage.Txn) (int64, error) {
 			return 0, &storage.ConflictError{Key: c.Key, Want: c.Rev, Have: have.Rev, Exists: have.Rev != 0}
 		}
 	}
+	if err := b.checkLeases(t.Then); err != nil {
+		return 0, err
+	}
 	rev := b.rev + 1
 	var events []storage.KV
 	for _, op := range t.Then {
 		if kv, changes := b.next(op, rev); changes {
+			b.attach(op)
 			events = append(events, kv)
 		}
 	}

@@ -24,7 +24,8 @@ type Compacter interface {
 }
 
 // Run runs the suite. The factory makes an empty store for each test, at revision 1, whose largest value is
-// 1.5 MiB or more, and cleans up with t.Cleanup. Nobody else may write to the store.
+// 1.5 MiB or more, and cleans up with t.Cleanup. Nobody else may write to the store. The tests of leases and
+// locks, some of which take as long as short leases do, run if the backend is a storage.Leaser.
 func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 	for _, group := range []struct {
 		name  string
@@ -37,6 +38,8 @@ func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 		{"Recovery", recoveryTests},
 		{"Store", storeTests},
 		{"Model", modelTests},
+		{"Lease", leaseTests},
+		{"Lock", lockTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.tests {

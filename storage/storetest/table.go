@@ -11,7 +11,7 @@ import (
 	"github.com/bedplate/bedplate/storage"
 )
 
-var tableTests = []test{
+var tableTests = append([]test{
 	{"Get", testGet},
 	{"Snapshot", testSnapshot},
 	{"SnapshotOfThePast", testSnapshotPast},
@@ -23,7 +23,7 @@ var tableTests = []test{
 	{"Drop", testDrop},
 	{"Closed", testClosed},
 	{"Made", testMade},
-}
+}, selectTests...)
 
 func testGet(e *env) {
 	db := e.db(storage.Config{Wait: 50 * time.Millisecond})

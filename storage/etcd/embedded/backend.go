@@ -85,10 +85,24 @@ func (b *backend) Revision(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	defer b.leave()
-	if err := b.etcd.LinearizableReadNotify(ctx); err != nil {
+	if err := b.read(ctx, func() error { return b.etcd.LinearizableReadNotify(ctx) }); err != nil {
 		return 0, fmt.Errorf("etcd revision: %w", translate(err))
 	}
 	return b.etcd.KV().Rev(), nil
+}
+
+// read makes a read again that came to nothing because the leader changed; etcd bounds the time of each try.
+func (b *backend) read(ctx context.Context, try func() error) error {
+	limit := time.Now().Add(b.etcd.Cfg.ReqTimeout())
+	for {
+		err := try()
+		if err == nil || time.Now().After(limit) {
+			return err
+		}
+		if !errors.Is(err, etcderrors.ErrLeaderChanged) && !errors.Is(rpctypes.Error(err), rpctypes.ErrLeaderChanged) {
+			return err
+		}
+	}
 }
 
 // Range implements storage.Backend.
@@ -98,8 +112,12 @@ func (b *backend) Range(ctx context.Context, r storage.Range) (storage.Page, err
 	}
 	defer b.leave()
 	from, to := wire.Interval(r)
-	resp, err := b.kv.Range(ctx, &pb.RangeRequest{
-		Key: []byte(from), RangeEnd: []byte(to), Revision: r.At, Limit: int64(r.Limit),
+	var resp *pb.RangeResponse
+	err := b.read(ctx, func() (err error) {
+		resp, err = b.kv.Range(ctx, &pb.RangeRequest{
+			Key: []byte(from), RangeEnd: []byte(to), Revision: r.At, Limit: int64(r.Limit),
+		})
+		return err
 	})
 	if err != nil {
 		return storage.Page{}, fmt.Errorf("etcd range %s: %w", r.Prefix, b.readError(err, r.At))
@@ -125,7 +143,7 @@ func (b *backend) Commit(ctx context.Context, t storage.Txn) (int64, error) {
 	resp, err := b.kv.Txn(ctx, request(t))
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("etcd transaction: %w", translate(wire.Err(err)))
+		return 0, fmt.Errorf("etcd transaction: %w", translate(wire.Commit(err, t)))
 	case !resp.Succeeded:
 		return 0, wire.Conflict(t.If, resp.Responses)
 	}
@@ -161,9 +179,11 @@ func write(op storage.Op) *pb.RequestOp {
 			RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte(op.Key)},
 		}}
 	}
-	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{
-		RequestPut: &pb.PutRequest{Key: []byte(op.Key), Value: op.Value},
-	}}
+	put := &pb.PutRequest{Key: []byte(op.Key), Value: op.Value, Lease: op.Lease}
+	if op.Lease == storage.KeepLease {
+		put.Lease, put.IgnoreLease = 0, true
+	}
+	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}}
 }
 
 // translate turns the errors of a member that stops into storage's.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,13 +22,22 @@ import (
 type Config struct {
 	// Dir is the data folder; it is made if it is missing, with mode 0700. One process may use it at a time.
 	Dir string
-	// ClientListen is where etcd clients may connect, as a URL: "unix:///run/x/etcd.sock" or
-	// "http://127.0.0.1:2379" (port 0 takes a free one). Whoever can connect can read and write everything.
+	// Name is the member's, in its cluster. Default: that in the folder, or the invitation's, or "bedplate".
+	Name string
+	// Cluster makes it a member of a cluster that can have others. Nil: it is the only member, and nothing listens.
+	Cluster *Cluster
+	// ClientListen is where etcd clients may connect, as a URL (port 0 takes a free one). With
+	// "https://10.0.0.1:2379" a client needs a certificate of the cluster's own authority: see Server.ClientTLS. With
+	// "unix:///run/x/etcd.sock" and "http://127.0.0.1:2379" whoever can connect can read and write everything.
 	// Default "": no listener.
 	ClientListen string
-	// TickMs is raft's heartbeat interval in milliseconds. Default 10.
+	// Limits bounds the connections of listeners with TLS.
+	Limits Limits
+	// TickMs is raft's heartbeat interval in milliseconds. Default 10, in a Cluster 100. Members of a cluster must
+	// agree on it.
 	TickMs uint
-	// ElectionMs is raft's election timeout in milliseconds, at least 5 ticks. Default 100.
+	// ElectionMs is raft's election timeout in milliseconds, at least 5 ticks. Default 100, in a Cluster 1,000. It is
+	// about how long writes fail after the leader has died. Members of a cluster must agree on it.
 	ElectionMs uint
 	// SnapshotCount is after how many transactions raft's log in memory is cut. Fewer take less memory.
 	// Default 1,000.
@@ -52,14 +62,35 @@ func (c *Config) validate() error {
 	switch {
 	case c.Dir == "":
 		return errors.New("no data folder given")
-	case c.QuotaBytes < 0 || c.StartTimeout < 0:
+	case c.QuotaBytes < 0 || c.StartTimeout < 0 || c.Limits.Connections < 0 || c.Limits.Handshakes < 0 || c.Limits.Handshake < 0:
 		return errors.New("a limit is negative")
 	case c.ElectionMs < 5*c.TickMs:
 		return fmt.Errorf("the election timeout of %d ms is less than 5 ticks of %d ms", c.ElectionMs, c.TickMs)
 	}
+	if c.Name != "" {
+		if err := checkName(c.Name); err != nil {
+			return err
+		}
+	}
+	if c.Cluster != nil {
+		if err := c.Cluster.validate(c.Name); err != nil {
+			return err
+		}
+	}
 	_, err := clientURL(c.ClientListen)
 	return err
 }
+
+// name is the member's name where the folder knows none.
+func (c *Config) name() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return memberName
+}
+
+// clientTLS tells whether there is a client listener with TLS.
+func (c *Config) clientTLS() bool { return strings.HasPrefix(c.ClientListen, "https:") }
 
 func clientURL(listen string) (*url.URL, error) {
 	if listen == "" {
@@ -69,15 +100,20 @@ func clientURL(listen string) (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("client listener: %w", err)
-	case u.Scheme == "unix" && u.Host+u.Path != "", u.Scheme == "http" && u.Host != "":
+	case u.Scheme == "unix" && u.Host+u.Path != "", (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
 		return u, nil
 	}
-	return nil, fmt.Errorf("client listener %q: want unix:///path or http://address:port", listen)
+	return nil, fmt.Errorf("client listener %q: want https://address:port, unix:///path or http://address:port", listen)
 }
 
 func (c Config) withDefaults() Config {
+	if c.Cluster != nil {
+		c.Cluster = c.Cluster.withDefaults()
+		setDefault(&c.TickMs, 100)
+	}
+	c.Limits = c.Limits.withDefaults()
 	setDefault(&c.TickMs, 10)
-	setDefault(&c.ElectionMs, max(100, 5*c.TickMs))
+	setDefault(&c.ElectionMs, max(100, 10*c.TickMs))
 	setDefault(&c.SnapshotCount, 1_000)
 	setDefault(&c.QuotaBytes, 4<<30)
 	setDefault(&c.MaxRequestBytes, 8<<20)
@@ -106,6 +142,11 @@ type Server struct {
 	done    chan struct{} // closed when Run ends
 	backend *backend
 
+	left     chan struct{} // closed when the member has left its cluster
+	leftOnce sync.Once
+	leaving  sync.Mutex // held while it leaves
+	ca       *authority // nil without TLS; set before ready is closed
+
 	mu       sync.Mutex
 	endpoint string
 }
@@ -116,7 +157,7 @@ func New(c Config) (*Server, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("configure embedded etcd: %w", err)
 	}
-	s := &Server{c: c, ready: make(chan struct{}), closing: make(chan struct{}), done: make(chan struct{})}
+	s := &Server{c: c, ready: make(chan struct{}), closing: make(chan struct{}), done: make(chan struct{}), left: make(chan struct{})}
 	s.backend = &backend{s: s}
 	return s, nil
 }
@@ -126,6 +167,10 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Backend returns the member as a backend, without a network between. It may be taken at once; its calls
 // wait for Ready and return storage.ErrClosed once Run is ending.
+//
+// In a cluster every member's backend will do, whichever member leads. When a majority is out of reach, reads and
+// writes end with an error after 5 seconds and two election timeouts, or when their context ends; watches stand
+// still, and go on where they were. A write that ended so, or while the leader changed, may have been done or not.
 func (s *Server) Backend() storage.Backend { return s.backend }
 
 // Endpoint is where clients connect, in the form that clientv3.Config.Endpoints takes; "" without

@@ -2,6 +2,7 @@ package embedded_test
 
 import (
 	"context"
+	"flag"
 	"testing"
 	"time"
 
@@ -10,10 +11,26 @@ import (
 
 	"github.com/bedplate/bedplate/storage"
 	"github.com/bedplate/bedplate/storage/etcd/embedded"
+	"github.com/bedplate/bedplate/storage/etcd/embedded/membertest"
 	"github.com/bedplate/bedplate/storage/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if membertest.Main() {
+		return
+	}
+	// Tests with several members wait more than they compute, whatever the number of processors.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
+		if err := f.Value.Set("20"); err != nil { // each step is a write to disk, of three members
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // start runs a server until the test ends, or stop is called.
 func start(t *testing.T, c embedded.Config) (s *embedded.Server, stop func()) {
@@ -45,6 +62,7 @@ func start(t *testing.T, c embedded.Config) (s *embedded.Server, stop func()) {
 }
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) storage.Backend {
 		s, _ := start(t, embedded.Config{Dir: t.TempDir()})
 		return s.Backend()

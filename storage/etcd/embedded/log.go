@@ -34,7 +34,12 @@ func noise(message string) bool {
 	case "Running http and grpc server on single port. This is not recommended for production.",
 		"simple token is not cryptographically signed", // nobody logs in
 		"Failed to detect schema version",              // not written yet in a new folder
-		"failed to update storage version":
+		"failed to update storage version",
+		// These come back as errors, and are tried again.
+		"rejecting promote learner: learner is not ready",
+		"rejecting member promote request; not enough healthy members",
+		"rejecting member add request; local member has not been connected to majority peers, reconfigure breaks active quorum",
+		"rejecting member remove request; local member has not been connected to all peers, reconfigure breaks active quorum":
 		return true
 	}
 	// A start that campaigns before it has read its own member list; it tries again at once.

@@ -23,9 +23,12 @@ const (
 )
 
 // Run runs the member until ctx ends, then stops it; everything it started has ended when it returns. It
-// returns nil when ctx ends, and an error when the folder is in use by another process, or damaged, when a
-// listener's address is in use, when the member cannot go on (a full or failing disk), and when it was run
-// before.
+// returns nil when ctx ends or the member has left its cluster, and an error when the folder is in use by another
+// process, or damaged, when a listener's address is in use, when the member cannot go on (a full or failing disk, or
+// another member removed it), and when it was run before.
+//
+// In a cluster, the start waits up to Config.StartTimeout for a majority of the members, and the error says who does
+// not answer.
 func (s *Server) Run(ctx context.Context) error {
 	if !s.started.CompareAndSwap(false, true) {
 		return errors.New("run embedded etcd: it was run before")
@@ -43,30 +46,72 @@ func (s *Server) run(ctx context.Context) error {
 		return err
 	}
 	defer f.close()
+	k, err := s.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.stop()
 	m := &member{fatal: newFatal(), stopped: make(chan struct{})}
 	cfg := s.embedConfig(m)
+	if k != nil {
+		k.configure(cfg)
+	}
 	if err := m.start(cfg); err != nil {
 		return fmt.Errorf("data folder %s: %w", s.c.Dir, err)
 	}
-	if err = m.waitReady(ctx, s.c.StartTimeout); err == nil {
-		s.open(m)
-		err = m.wait(ctx)
+	if err = s.admit(ctx, k, m); err == nil {
+		s.open(k, m)
+		err = s.wait(ctx, m)
 	}
 	m.fatal.quiet.Store(err == nil || ctx.Err() != nil)
 	s.backend.close()
+	k.stopClients()
 	stopErr := m.stop()
+	err = s.noteLeft(k, m, err)
 	if ctx.Err() != nil && err == nil {
 		return stopErr
 	}
 	return errors.Join(err, stopErr)
 }
 
+// admit waits until the member serves: it is ready, and in a cluster it has a vote.
+func (s *Server) admit(ctx context.Context, k *secure, m *member) error {
+	members := m.etcd.Server.Cluster().Members()
+	if s.c.Cluster == nil && len(members) > 1 {
+		return fmt.Errorf("data folder %s belongs to one of a cluster of %d: set Config.Cluster", s.c.Dir, len(members))
+	}
+	k.serve(m)
+	if err := m.waitReady(ctx, s.c.StartTimeout); err != nil {
+		return k.explain(ctx, m, err)
+	}
+	return k.settle(ctx, m)
+}
+
+// wait returns nil when ctx ends or the member has left, or why it cannot go on.
+func (s *Server) wait(ctx context.Context, m *member) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.left:
+		return nil
+	case err := <-m.broken():
+		s.leaving.Lock() // etcd ends by itself soon after it has left
+		defer s.leaving.Unlock()
+		select {
+		case <-s.left:
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
 func (s *Server) embedConfig(m *member) *embed.Config {
 	cfg := embed.NewConfig()
-	cfg.Name, cfg.Dir = memberName, s.c.Dir
+	cfg.Name, cfg.Dir = s.c.name(), s.c.Dir
 	peer, client := mustURL(peerURL), mustURL(s.c.ClientListen)
 	cfg.AdvertisePeerUrls, cfg.ListenPeerUrls = []url.URL{*peer}, nil
-	cfg.InitialCluster = memberName + "=" + peerURL
+	cfg.InitialCluster = cfg.Name + "=" + peerURL
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = nil, nil
 	if client != nil {
 		cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
@@ -99,12 +144,19 @@ func mustURL(s string) *url.URL {
 }
 
 // open lets the backend's calls through.
-func (s *Server) open(m *member) {
+func (s *Server) open(k *secure, m *member) {
 	s.mu.Lock()
-	if len(m.etcd.Clients) > 0 {
+	switch {
+	case len(m.etcd.Clients) > 0:
 		s.endpoint = endpoint(m.etcd.Clients[0].Addr())
+	case k != nil && k.client != nil:
+		s.endpoint = k.clientURL().String()
 	}
 	s.mu.Unlock()
+	if k != nil {
+		s.ca = k.ca
+		k.serveClients(m)
+	}
 	s.backend.open(m.etcd.Server)
 	close(s.ready)
 }
@@ -148,7 +200,10 @@ func (m *member) start(cfg *embed.Config) error {
 	return nil
 }
 
-var errStartTimeout = errors.New("etcd is not ready in time")
+var (
+	errStartTimeout = errors.New("etcd is not ready in time")
+	errStopped      = errors.New("etcd stopped by itself")
+)
 
 func (m *member) waitReady(ctx context.Context, limit time.Duration) error {
 	timer := time.NewTimer(limit)
@@ -165,16 +220,6 @@ func (m *member) waitReady(ctx context.Context, limit time.Duration) error {
 	}
 }
 
-// wait returns nil when ctx ends, or why the member cannot go on.
-func (m *member) wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-m.broken():
-		return err
-	}
-}
-
 // broken tells when the member cannot go on. It may be asked for several times.
 func (m *member) broken() <-chan error {
 	out := make(chan error, 1)
@@ -185,7 +230,7 @@ func (m *member) broken() <-chan error {
 		case err := <-m.etcd.Err():
 			out <- err
 		case <-m.etcd.Server.StopNotify():
-			out <- errors.New("etcd stopped by itself")
+			out <- errStopped
 		case <-m.stopped:
 		}
 	}()
@@ -195,6 +240,7 @@ func (m *member) broken() <-chan error {
 // stop ends the member. Clients over the network are cut off, rather than waited for: a watch never ends.
 func (m *member) stop() error {
 	close(m.stopped)
+	m.handOver()
 	if g := m.clients.Load(); g != nil {
 		g.Stop()
 	}
@@ -210,5 +256,27 @@ func (m *member) stop() error {
 		return nil
 	case <-timer.C:
 		return fmt.Errorf("etcd did not stop within %s: %w", stopTimeout, storage.ErrClosed)
+	}
+}
+
+// handOver gives leadership to another member. Etcd does so, too, but waits for seconds if nobody takes it, as when
+// all members stop at once.
+func (m *member) handOver() {
+	e := m.etcd.Server
+	if e.Leader() != e.MemberID() || len(e.Cluster().Members()) == 1 {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = e.TryTransferLeadershipOnShutdown() // or there will be an election
+	}()
+	timer := time.NewTimer(2 * e.Cfg.ElectionTimeout())
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		e.HardStop()
+		<-done
 	}
 }
