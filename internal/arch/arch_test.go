@@ -33,7 +33,10 @@ var (
 
 // house is the table of docs/ARCHITECTURE.md, the most specific folder first where one lies in another.
 var house = []room{
+	{"storage/etcd/care", []string{"storage"}, slices.Concat(etcd, []string{"github.com/prometheus/"})},
+	{"storage/etcd/backup", []string{"storage"}, slices.Concat(etcd, []string{"google.golang.org/protobuf"})},
 	{"storage/etcd", []string{"storage"}, etcd},
+	{"storage/seal", []string{"storage"}, []string{"golang.org/x/crypto"}},
 	{"storage/storetest", []string{"storage"}, []string{"github.com/stretchr/", "pgregory.net/rapid", "github.com/anishathalye/porcupine", "go.uber.org/goleak"}},
 	{"storage/memory", []string{"storage"}, []string{"github.com/tidwall/btree"}},
 	{"storage", nil, []string{"github.com/tidwall/btree"}},
