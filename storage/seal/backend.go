@@ -1,0 +1,61 @@
+package seal
+
+import (
+	"context"
+	"iter"
+
+	"github.com/bedplate/bedplate/storage"
+)
+
+// backend is a Sealed as a storage.Backend.
+type backend struct{ s *Sealed }
+
+var _ storage.Backend = backend{}
+
+// compacter is what a backend may offer beside storage.Backend.
+type compacter interface {
+	Compact(ctx context.Context, rev int64) error
+}
+
+// Backend returns the store with plain values. It has Compact, and is a storage.Leaser, if the store below is.
+func (s *Sealed) Backend() storage.Backend {
+	type leaser = storage.Leaser
+	b := backend{s}
+	c, compacts := s.inner.(compacter)
+	l, leases := s.inner.(leaser)
+	switch {
+	case compacts && leases:
+		return struct {
+			backend
+			compacter
+			leaser
+		}{b, c, l}
+	case compacts:
+		return struct {
+			backend
+			compacter
+		}{b, c}
+	case leases:
+		return struct {
+			backend
+			leaser
+		}{b, l}
+	}
+	return b
+}
+
+// Range implements storage.Backend. A value that cannot be opened comes as corrupt.
+func (b backend) Range(ctx context.Context, r storage.Range) (storage.Page, error) {
+	return b.s.read(ctx, r)
+}
+
+// Commit implements storage.Backend.
+func (b backend) Commit(ctx context.Context, t storage.Txn) (int64, error) { return b.s.commit(ctx, t) }
+
+// Watch implements storage.Backend. A value that cannot be opened comes as corrupt.
+func (b backend) Watch(ctx context.Context, prefix string, after int64) iter.Seq2[storage.Batch, error] {
+	return b.s.watch(ctx, prefix, after)
+}
+
+// Revision implements storage.Backend.
+func (b backend) Revision(ctx context.Context) (int64, error) { return b.s.inner.Revision(ctx) }
