@@ -17,6 +17,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
 	"github.com/bedplate/bedplate/storage"
+	"github.com/bedplate/bedplate/storage/etcd/care"
 	"github.com/bedplate/bedplate/storage/etcd/embedded"
 	"github.com/bedplate/bedplate/storage/memory"
 )
@@ -65,11 +66,20 @@ func (p *ControlPlane) backend(ctx context.Context) (storage.Backend, error) {
 	case p.c.Dir == "":
 		return memory.New(memory.Config{})
 	}
-	etcd, err := embedded.New(embedded.Config{Dir: p.c.dir("etcd"), TickMs: tickMs, ElectionMs: electionMs, Log: p.c.Log})
+	etcd, err := embedded.New(embedded.Config{
+		Dir: p.c.dir("etcd"), TickMs: tickMs, ElectionMs: electionMs, Log: p.c.Log, History: -1, // the keeper compacts
+	})
 	if err != nil {
 		return nil, err
 	}
-	return etcd.Backend(), p.layers.start(ctx, "etcd", etcd.Run, etcd.Ready())
+	keeper, err := care.New(care.Config{Backend: etcd.Backend(), Maintenance: etcd.Maintenance(), Log: p.c.Log})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.layers.start(ctx, "etcd", etcd.Run, etcd.Ready()); err != nil {
+		return nil, err
+	}
+	return etcd.Backend(), p.layers.start(ctx, "care of etcd", keeper.Run, nil)
 }
 
 func (p *ControlPlane) startCA(context.Context) (err error) {
