@@ -1,6 +1,7 @@
 # make test     every test, as CI runs it (root, Linux)
 # make cluster  a cluster on this machine, until Ctrl-C
 # make kubectl  kubectl into bin, from its Go module
+# make soak     three members of the store under faults (SOAK=20m), power cuts, full disks, flipped bits
 # make vmtest   the privileged tests in a virtual machine with Debian's kernel and cgroup version 2
 # make bench    the benchmarks behind docs/PERFORMANCE.md
 # make vet      static checks, for every system that a part builds on
@@ -18,10 +19,10 @@ PEERS  := internal/peers
 # What must build elsewhere too: all but the node, which is for Linux.
 PORTABLE = $(shell $(GO) list ./... | grep -vE '/(runtime|netplug|volume)(/|$$)|/examples/cluster')
 
-.PHONY: deps vet test unit interop peers bench cluster kubectl vmtest tidy
+.PHONY: deps vet test unit interop peers bench cluster kubectl soak vmtest tidy
 
 deps:
-	@missing=""; for p in gcc pkg-config libseccomp-dev busybox-static; do \
+	@missing=""; for p in gcc pkg-config libseccomp-dev busybox-static e2fsprogs; do \
 	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
@@ -49,6 +50,10 @@ bench:
 cluster: deps
 	$(GO) build -tags $(TAGS) -o bin/cluster ./examples/cluster
 	./bin/cluster
+
+SOAK ?= 20m
+soak: deps
+	$(GO) test ./internal/soak -v -count=1 -timeout 0 -soak $(SOAK)
 
 kubectl:
 	cd internal/interop && $(GO) build -o ../../bin/kubectl ./kubectl

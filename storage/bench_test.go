@@ -1,36 +1,61 @@
 package storage_test
 
 import (
-	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
+	"net/url"
 	"runtime"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.uber.org/zap"
 
 	"github.com/bedplate/bedplate/storage"
 	"github.com/bedplate/bedplate/storage/etcd/embedded"
-	"github.com/bedplate/bedplate/storage/memory"
 )
 
-const objectSize = 2900
+// The benchmarks compare with a floor in the same run, and in turns where they can (compare), so that a busy
+// machine is busy for both. CPU times are those of the whole process: client, cache, garbage collection and, if
+// it runs inside, etcd.
 
-var object = bytes.Repeat([]byte("x"), objectSize)
+const (
+	objectSize = 2900
+	prefix     = "/registry/pods/"
+)
 
-// report adds what every benchmark tells of itself: CPU per operation, object size, processors.
-func report(b *testing.B, ops int, run func()) {
-	before := cpuTime()
-	run()
-	used := cpuTime() - before
-	b.ReportMetric(float64(used.Nanoseconds())/float64(ops), "cpu-ns/op")
-	b.ReportMetric(float64(runtime.GOMAXPROCS(0)), "procs")
-	b.ReportMetric(objectSize, "object-bytes")
+// checksum is the word that an object's first eight bytes hold.
+func checksum(key string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(key))
+	return h.Sum64()
 }
+
+// random makes objects of random bytes that say which key they belong to. One goroutine may use it.
+type random struct{ source *rand.ChaCha8 }
+
+func newRandom() random { return random{rand.NewChaCha8([32]byte{1})} }
+
+func (r random) object(key string, size int) []byte {
+	raw := make([]byte, size)
+	r.source.Read(raw)
+	binary.LittleEndian.PutUint64(raw, checksum(key))
+	return raw
+}
+
+func word(raw []byte) uint64 { return binary.LittleEndian.Uint64(raw) }
+
+// podKey is the key of the i-th object, relative to the table.
+func podKey(i int) string { return fmt.Sprintf("ns-%03d/pod-%07d", i%100, i) }
 
 // serve runs an embedded etcd, fsync on.
 func serve(b *testing.B) storage.Backend {
@@ -40,6 +65,42 @@ func serve(b *testing.B) storage.Backend {
 	background(b, s.Run)
 	<-s.Ready()
 	return s.Backend()
+}
+
+// rawEtcd runs an etcd in this process with the settings that serve's has, and nothing of ours around it.
+func rawEtcd(b *testing.B) *etcdserver.EtcdServer {
+	b.Helper()
+	cfg := embed.NewConfig()
+	cfg.Name, cfg.Dir = "floor", b.TempDir()
+	cfg.AdvertisePeerUrls, cfg.ListenPeerUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:2380"}}, nil
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = nil, nil
+	cfg.InitialCluster = "floor=http://127.0.0.1:2380"
+	cfg.TickMs, cfg.ElectionMs = 10, 100
+	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = 1_000, 1_000
+	cfg.QuotaBackendBytes, cfg.MaxRequestBytes, cfg.MaxTxnOps = 4<<30, 8<<20, 1024
+	cfg.EnableGRPCGateway = false
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	e, err := embed.StartEtcd(cfg)
+	require.NoError(b, err)
+	b.Cleanup(e.Close)
+	<-e.Server.ReadyNotify()
+	return e.Server
+}
+
+// rawCreate is the bare transaction: put if absent.
+func rawCreate(ctx context.Context, s *etcdserver.EtcdServer, key string, value []byte) error {
+	k := []byte(key)
+	resp, err := s.Txn(ctx, &pb.TxnRequest{
+		Compare: []*pb.Compare{{
+			Key: k, Target: pb.Compare_MOD, Result: pb.Compare_EQUAL,
+			TargetUnion: &pb.Compare_ModRevision{ModRevision: 0},
+		}},
+		Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: k, Value: value}}}},
+	})
+	if err == nil && !resp.Succeeded {
+		err = fmt.Errorf("%s exists", key)
+	}
+	return err
 }
 
 func background(b *testing.B, run func(context.Context) error) {
@@ -53,278 +114,154 @@ func background(b *testing.B, run func(context.Context) error) {
 	})
 }
 
-func openDB(b *testing.B, backend storage.Backend) (*storage.DB, *storage.Table) {
+func openDB(b *testing.B, backend storage.Backend, c storage.Config) (*storage.DB, *storage.Table) {
 	b.Helper()
-	db, err := storage.New(backend, storage.Config{})
+	db, err := storage.New(backend, c)
 	require.NoError(b, err)
-	t, err := db.Table(storage.Schema{Prefix: "/registry/pods/"})
+	t, err := db.Table(storage.Schema{Prefix: prefix})
 	require.NoError(b, err)
 	background(b, db.Run)
 	<-db.Ready()
 	return db, t
 }
 
-// clients runs op b.N times from n goroutines.
-func clients(b *testing.B, n int, op func(i int64) error) {
+// load makes a table load, and returns what it holds.
+func load(b *testing.B, t *storage.Table) *storage.Snapshot {
 	b.Helper()
-	b.ReportAllocs()
+	s, err := t.Snapshot(b.Context(), 0, false)
+	require.NoError(b, err)
+	return s
+}
+
+// fill puts n objects into a backend, many in a transaction.
+func fill(ctx context.Context, backend storage.Backend, n, size int) error {
+	const at = 100
+	r := newRandom()
+	for i := 0; i < n; i += at {
+		var txn storage.Txn
+		for j := i; j < min(i+at, n); j++ {
+			key := podKey(j)
+			txn.Then = append(txn.Then, storage.Op{Key: prefix + key, Value: r.object(key, size)})
+		}
+		if _, err := backend.Commit(ctx, txn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cost is what a number of operations took.
+type cost struct {
+	ops       int
+	wall, cpu time.Duration
+	latency   []time.Duration // of each operation; nil if nobody asked
+}
+
+func (c cost) perSecond() float64 { return float64(c.ops) / c.wall.Seconds() }
+func (c cost) cpuNs() float64     { return float64(c.cpu.Nanoseconds()) / float64(c.ops) }
+
+func (c *cost) add(o cost) {
+	c.ops += o.ops
+	c.wall += o.wall
+	c.cpu += o.cpu
+	c.latency = append(c.latency, o.latency...)
+}
+
+// measure runs something that does a number of operations.
+func measure(ops int, run func()) cost {
+	start, before := time.Now(), cpuTime()
+	run()
+	return cost{ops: ops, wall: time.Since(start), cpu: cpuTime() - before}
+}
+
+// report adds a cost to what the benchmark prints, under names that begin with what it is of.
+func (c cost) report(b *testing.B, of string) {
+	b.ReportMetric(c.perSecond(), of+"op/s")
+	b.ReportMetric(c.cpuNs(), of+"cpu-ns/op")
+	c.reportLatency(b, of)
+}
+
+func (c cost) reportLatency(b *testing.B, of string) {
+	if len(c.latency) == 0 {
+		return
+	}
+	slices.Sort(c.latency)
+	b.ReportMetric(us(percentile(c.latency, 50)), of+"p50-µs")
+	b.ReportMetric(us(percentile(c.latency, 99)), of+"p99-µs")
+}
+
+func us(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+
+func percentile(sorted []time.Duration, p int) time.Duration {
+	return sorted[min(len(sorted)*p/100, len(sorted)-1)]
+}
+
+// clients runs operations from n goroutines; i counts them from first on.
+func clients(b *testing.B, n, first, ops int, op func(i int) error) cost {
+	b.Helper()
+	latency := make([]time.Duration, ops)
 	var next atomic.Int64
-	b.ResetTimer()
-	report(b, b.N, func() {
+	c := measure(ops, func() {
 		var wg sync.WaitGroup
-		for range n {
+		for range min(n, ops) {
 			wg.Go(func() {
-				for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
-					if err := op(i); err != nil {
+				for i := int(next.Add(1)) - 1; i < ops; i = int(next.Add(1)) - 1 {
+					start := time.Now()
+					if err := op(first + i); err != nil {
 						b.Error(err)
 						return
 					}
+					latency[i] = time.Since(start)
 				}
 			})
 		}
 		wg.Wait()
 	})
-	b.StopTimer()
+	c.latency = latency
+	return c
 }
 
-// BenchmarkCreate compares a create by the DB, without and with a cache that follows it, with the bare
-// transaction of the etcd in this process.
-func BenchmarkCreate(b *testing.B) {
-	for _, n := range []int{1, 16, 64} {
-		b.Run(fmt.Sprintf("etcd/clients=%d", n), func(b *testing.B) {
-			backend := serve(b)
-			clients(b, n, func(i int64) error {
-				key := fmt.Sprintf("/registry/pods/%d", i)
-				_, err := backend.Commit(b.Context(), storage.Txn{
-					If: []storage.Cond{{Key: key}}, Then: []storage.Op{{Key: key, Value: object}},
-				})
-				return err
-			})
-		})
-		for _, cached := range []bool{false, true} {
-			b.Run(fmt.Sprintf("db/cache=%t/clients=%d", cached, n), func(b *testing.B) {
-				db, t := openDB(b, serve(b))
-				if cached {
-					_, err := t.Snapshot(b.Context(), 0, false)
-					require.NoError(b, err)
-				}
-				clients(b, n, func(i int64) error {
-					_, err := db.Commit(b.Context(), storage.Write{Table: t, Key: fmt.Sprint(i), Value: object})
-					return err
-				})
-			})
-		}
-	}
-}
-
-// fill puts n objects of random content into a store and returns a loaded table.
-func fill(b *testing.B, n int) (*storage.DB, *storage.Table) {
+// compare runs b.N operations of the floor and of ours, in turns, and reports both and how they compare: the
+// medians over the turns of the ratio of their throughputs and of the CPU that ours takes more. It returns what
+// both took.
+func compare(b *testing.B, floor, ours func(first, ops int) cost) (f, o cost) {
 	b.Helper()
-	backend, err := memory.New(memory.Config{History: 1})
-	require.NoError(b, err)
-	for i := range n {
-		raw := make([]byte, objectSize)
-		for j := range raw {
-			raw[j] = byte(rand.Uint32())
-		}
-		_, err := backend.Commit(b.Context(), storage.Txn{
-			Then: []storage.Op{{Key: fmt.Sprintf("/registry/pods/ns-%d/pod-%d", i%100, i), Value: raw}},
-		})
-		require.NoError(b, err)
-	}
-	db, t := openDB(b, backend)
-	_, err = t.Snapshot(b.Context(), 0, false)
-	require.NoError(b, err)
-	return db, t
-}
-
-// BenchmarkGet reads one of 100,000 objects, uniformly random, from the cache.
-func BenchmarkGet(b *testing.B) {
-	const n = 100_000
-	db, t := fill(b, n)
-	keys := make([]string, n)
-	for i := range keys {
-		keys[i] = fmt.Sprintf("ns-%d/pod-%d", i%100, i)
-	}
-	for name, min := range map[string]int64{"not-older": db.Applied(), "linearizable": 0} {
-		b.Run(name, func(b *testing.B) {
-			random := rand.New(rand.NewPCG(1, 2))
-			clients(b, 1, func(int64) error {
-				_, err := t.Get(b.Context(), keys[random.IntN(n)], min)
-				return err
-			})
-		})
-	}
-}
-
-// BenchmarkGetLinearizable compares a consistent read by the DB over the etcd in this process with etcd's own.
-func BenchmarkGetLinearizable(b *testing.B) {
-	backend := serve(b)
-	db, t := openDB(b, backend)
-	_, err := db.Commit(b.Context(), storage.Write{Table: t, Key: "a", Value: object})
-	require.NoError(b, err)
-	for _, n := range []int{1, 16} {
-		b.Run(fmt.Sprintf("etcd/clients=%d", n), func(b *testing.B) {
-			clients(b, n, func(int64) error {
-				_, err := backend.Range(b.Context(), storage.Range{Prefix: "/registry/pods/a", Limit: 1})
-				return err
-			})
-		})
-		b.Run(fmt.Sprintf("db/clients=%d", n), func(b *testing.B) {
-			clients(b, n, func(int64) error {
-				_, err := t.Get(b.Context(), "a", 0)
-				return err
-			})
-		})
-	}
-}
-
-// BenchmarkList reads all bytes of 20,000 objects out of a snapshot.
-func BenchmarkList(b *testing.B) {
-	const n = 20_000
-	_, t := fill(b, n)
-	buf := make([]byte, 0, n*objectSize)
-	b.ReportAllocs()
-	b.SetBytes(n * objectSize)
+	turns := min(20, b.N)
+	var ratio, more []float64
 	b.ResetTimer()
-	before := cpuTime()
-	for b.Loop() {
-		s, err := t.Snapshot(b.Context(), storage.Cached, false)
-		require.NoError(b, err)
-		buf = buf[:0]
-		for e := range s.All(storage.Filter{}, "") {
-			buf = append(buf, e.Raw...)
+	for turn := range turns {
+		first := b.N * turn / turns
+		ops := b.N*(turn+1)/turns - first
+		var x, y cost
+		if turn%2 == 0 {
+			x, y = floor(first, ops), ours(first, ops)
+		} else {
+			y, x = ours(first, ops), floor(first, ops)
 		}
+		ratio = append(ratio, y.perSecond()/x.perSecond())
+		more = append(more, y.cpuNs()-x.cpuNs())
+		f.add(x)
+		o.add(y)
 	}
-	b.ReportMetric(float64((cpuTime()-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
-	b.ReportMetric(objectSize, "object-bytes")
-}
-
-// BenchmarkFanOut writes to a table that 1,000 watchers watch; an operation is one write that all of them
-// have received. Under "filtered" each watcher wants every tenth object.
-func BenchmarkFanOut(b *testing.B) {
-	const watchers = 1_000
-	for _, every := range []int{1, 10} {
-		b.Run(fmt.Sprintf("selected=1in%d", every), func(b *testing.B) {
-			backend, err := memory.New(memory.Config{})
-			require.NoError(b, err)
-			db, err := storage.New(backend, storage.Config{Window: 1 << 20, WindowBytes: 1 << 40})
-			require.NoError(b, err)
-			t, err := db.Table(storage.Schema{Prefix: "/registry/pods/"})
-			require.NoError(b, err)
-			background(b, db.Run)
-			_, err = t.Snapshot(b.Context(), 0, false)
-			require.NoError(b, err)
-			fanOut(b, db, t, watchers, every)
-		})
-	}
-}
-
-func fanOut(b *testing.B, db *storage.DB, t *storage.Table, watchers, every int) {
-	b.Helper()
-	var wg sync.WaitGroup
-	var delivered atomic.Int64
-	for i := range watchers {
-		f := storage.Filter{}
-		if every > 1 {
-			f.Prefix = fmt.Sprintf("%d/", i%every)
-		}
-		w, err := t.Watch(0, f)
-		require.NoError(b, err)
-		want := (b.N + every - 1 - i%every) / every
-		wg.Go(func() {
-			defer w.Close()
-			n := 0
-			for n < want {
-				events, err := w.Next(b.Context())
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				n += len(events)
-			}
-			delivered.Add(int64(n))
-		})
-	}
-	b.ResetTimer()
-	report(b, b.N, func() {
-		for i := range b.N {
-			_, err := db.Commit(b.Context(), storage.Write{
-				Table: t, Key: fmt.Sprintf("%d/x", i%every), Value: object, At: storage.AnyRev,
-			})
-			require.NoError(b, err)
-		}
-		wg.Wait()
-	})
 	b.StopTimer()
-	b.ReportMetric(float64(watchers)*float64(b.N)/b.Elapsed().Seconds(), "events-passed/s")
-	b.ReportMetric(float64(delivered.Load())/b.Elapsed().Seconds(), "deliveries/s")
+	b.ReportMetric(float64(o.wall.Nanoseconds())/float64(o.ops), "ns/op") // of ours alone
+	o.report(b, "")
+	f.report(b, "floor-")
+	b.ReportMetric(100*median(ratio), "%-of-floor")
+	b.ReportMetric(median(more)/1000, "more-cpu-µs/op")
+	return f, o
 }
 
-// openIndexed runs a DB whose table has n objects and indexes of which nobody has asked for any.
-func openIndexed(b *testing.B, indexes, n int) (*storage.DB, *storage.Table) {
-	backend, err := memory.New(memory.Config{})
-	require.NoError(b, err)
-	db, err := storage.New(backend, storage.Config{})
-	require.NoError(b, err)
-	s := storage.Schema{Prefix: "/registry/pods/", Head: func(raw []byte) (storage.Head, error) {
-		return storage.Head{Index: strings.Fields(string(raw))}, nil
-	}}
-	for i := range indexes {
-		s.Indexes = append(s.Indexes, fmt.Sprint(i))
-	}
-	table, err := db.Table(s)
-	require.NoError(b, err)
-	for i := range n {
-		put(b, db, table, i, false)
-	}
-	background(b, db.Run)
-	<-db.Ready()
-	_, err = table.Snapshot(b.Context(), 0, false)
-	require.NoError(b, err)
-	return db, table
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
 }
 
-func put(b *testing.B, db *storage.DB, table *storage.Table, i int, wait bool) {
-	rev, err := db.Commit(b.Context(), storage.Write{
-		Table: table, Key: fmt.Sprintf("%08d", i), Value: fmt.Appendf(nil, "%d %d", i%10, i%1000), At: storage.AnyRev,
-	})
-	require.NoError(b, err)
-	if wait {
-		require.NoError(b, db.WaitFor(b.Context(), rev))
-	}
-}
-
-// lookUp reads an index in the present.
-func lookUp(b *testing.B, table *storage.Table, name, value string) (n int) {
-	s, err := table.Snapshot(b.Context(), 0, false)
-	require.NoError(b, err)
-	for range s.ByIndex(name, value) {
-		n++
-	}
-	return n
-}
-
-// BenchmarkIndex is a change to a table that has indexes, of which some are in use, and a read of one.
-func BenchmarkIndex(b *testing.B) {
-	for _, used := range []int{0, 1, 8} {
-		b.Run(fmt.Sprintf("change/used=%dof8", used), func(b *testing.B) {
-			db, table := openIndexed(b, 8, 20_000)
-			for i := range used {
-				lookUp(b, table, fmt.Sprint(i), "1")
-			}
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				put(b, db, table, i%20_000, true)
-				i++
-			}
-		})
-	}
-	b.Run("read", func(b *testing.B) {
-		_, table := openIndexed(b, 8, 20_000)
-		for b.Loop() {
-			lookUp(b, table, "1", "7")
-		}
-	})
+// liveHeap is what a collection leaves.
+func liveHeap() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers and pools held on to
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

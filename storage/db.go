@@ -30,7 +30,8 @@ type Config struct {
 	// Wait is how long a read waits for the cache to reach a revision before it gives up with ErrFuture or
 	// ErrBehind, unless its context ends earlier. Default 3 s.
 	Wait time.Duration
-	// Page is how many keys one read takes when a table is loaded. Default 1,000.
+	// Page is how many keys the first page takes when a table is loaded from a backend that is no Streamer; later
+	// ones grow to about 32 MB. Default 1,000.
 	Page int
 	// Log hears of lost and restored watches and of corrupt objects. Nil: off.
 	Log *slog.Logger

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 )
 
 // pending is what a table that is not loaded has seen of the watch: with the objects as they were at
@@ -193,17 +194,19 @@ const pageBytes = 32 << 20
 
 func (db *DB) turnPages(ctx context.Context, r Range, yield func(Page, error) bool) {
 	r.Limit = db.c.Page
+	most := math.MaxInt
 	for {
 		page, err := db.b.Range(ctx, r)
 		if errors.Is(err, ErrTooLarge) && r.Limit > 1 { // for the client's connection
 			r.Limit /= 2
+			most = r.Limit
 			continue
 		}
 		if !yield(page, err) || err != nil || !page.More || len(page.KVs) == 0 {
 			return
 		}
 		r.From = page.KVs[len(page.KVs)-1].Key + "\x00"
-		r.Limit = nextLimit(r.Limit, page)
+		r.Limit = min(nextLimit(r.Limit, page), most)
 	}
 }
 

@@ -94,6 +94,7 @@ type writer struct {
 	indexes []*index
 	stale   bool     // state.index is not what indexes are
 	buckets *buckets // nil before the first fill
+	keyed   *keyed   // the same
 }
 
 // fill sets the objects of a table that had none.
@@ -101,8 +102,11 @@ func (w *writer) fill(t *Table, entries []*Entry, rev int64) {
 	w.buckets = &t.buckets
 	w.tree = btree.NewMap[string, *Entry](treeDegree)
 	w.corrupt = nil
+	w.keyed = &t.keyed
+	w.keyed.reset(len(entries))
 	for _, e := range entries {
 		w.tree.Load(e.Key, e)
+		w.keyed.set(e.Key, nil, e)
 		w.noteCorrupt(nil, e)
 	}
 	for _, x := range w.indexes {
@@ -129,6 +133,7 @@ func (w *writer) refill(t *Table, entries []*Entry, rev int64) {
 
 // set puts an entry in the place of another; either may be nil.
 func (w *writer) set(key string, old, e *Entry) {
+	w.keyed.set(key, old, e)
 	if e == nil {
 		w.tree.Delete(key)
 	} else {

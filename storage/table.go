@@ -31,6 +31,7 @@ type Table struct {
 	buckets  buckets // who waits for what
 	sleepers sleepers
 	asked    atomic.Uint64 // how often anybody asked for an index
+	keyed    keyed         // written under db.mu
 	past     pastSnapshots
 }
 
@@ -69,9 +70,12 @@ func (t *Table) Get(ctx context.Context, key string, min int64) (*Entry, error) 
 	if err := t.reach(ctx, min); err != nil {
 		return nil, &tableError{"get", t.Abs(key), err}
 	}
-	e, ok := t.state.Load().tree.Get(key)
+	e := t.keyed.get(key) // at least as new as the state
+	if st := t.state.Load(); e == nil || e.Rev > st.rev {
+		e, _ = st.tree.Get(key)
+	}
 	switch {
-	case !ok:
+	case e == nil:
 		return nil, &tableError{"get", t.Abs(key), ErrNotFound}
 	case e.corrupt != nil:
 		return nil, &tableError{"get", t.Abs(key), e.corrupt}

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/bedplate/bedplate/storage"
@@ -10,7 +11,10 @@ import (
 // backend is a Sealed as a storage.Backend.
 type backend struct{ s *Sealed }
 
-var _ storage.Backend = backend{}
+var (
+	_ storage.Backend  = backend{}
+	_ storage.Streamer = backend{}
+)
 
 // compacter is what a backend may offer beside storage.Backend.
 type compacter interface {
@@ -47,6 +51,25 @@ func (s *Sealed) Backend() storage.Backend {
 // Range implements storage.Backend. A value that cannot be opened comes as corrupt.
 func (b backend) Range(ctx context.Context, r storage.Range) (storage.Page, error) {
 	return b.s.read(ctx, r)
+}
+
+// Stream implements storage.Streamer, if the store below does. A value that cannot be opened comes as corrupt.
+func (b backend) Stream(ctx context.Context, r storage.Range) iter.Seq2[storage.Page, error] {
+	return func(yield func(storage.Page, error) bool) {
+		below, ok := b.s.inner.(storage.Streamer)
+		if !ok {
+			yield(storage.Page{}, errors.ErrUnsupported)
+			return
+		}
+		for page, err := range below.Stream(ctx, r) {
+			if err == nil {
+				page.KVs, err = b.s.open(ctx, page.KVs)
+			}
+			if !yield(page, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // Commit implements storage.Backend.

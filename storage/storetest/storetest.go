@@ -25,13 +25,15 @@ type Compacter interface {
 
 // Run runs the suite. The factory makes an empty store for each test, at revision 1, whose largest value is
 // 1.5 MiB or more, and cleans up with t.Cleanup. Nobody else may write to the store. The tests of leases and
-// locks, some of which take as long as short leases do, run if the backend is a storage.Leaser.
+// locks, some of which take as long as short leases do, run if the backend is a storage.Leaser;
+// those of streams, if it is a storage.Streamer.
 func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 	for _, group := range []struct {
 		name  string
 		tests []test
 	}{
 		{"Backend", backendTests},
+		{"Stream", streamTests},
 		{"Table", tableTests},
 		{"Consistency", consistencyTests},
 		{"Watcher", watcherTests},

@@ -29,12 +29,12 @@ type resource struct{ group, name string }
 
 // Measure returns the backend with its requests measured under Kubernetes' names: etcd_request_duration_seconds,
 // etcd_requests_total and etcd_request_errors_total by operation, group and resource, and
-// apiserver_storage_events_received_total by group and resource. Operations are get (a revision), list, create,
+// apiserver_storage_events_received_total by group and resource. Operations are get (a revision), list, listStream, create,
 // update, delete, and txn for a transaction over several resources; a condition that does not hold is no error.
 // Group and resource are read off the key, as Kubernetes lays keys out: /registry/<resource>/… or
 // /registry/<group with a dot>/<resource>/….
 //
-// What the backend offers beside storage.Backend, storage.Leaser and Compacter, the result offers, too. A nil
+// What the backend offers beside storage.Backend (storage.Leaser, storage.Streamer, Compacter) the result offers, too. A nil
 // registerer measures nothing: the backend itself comes back.
 func Measure(b storage.Backend, r prometheus.Registerer) (storage.Backend, error) {
 	if r == nil {
@@ -103,6 +103,27 @@ func (b *measured) Range(ctx context.Context, r storage.Range) (storage.Page, er
 	page, err := b.b.Range(ctx, r)
 	b.m.count("list", b.m.resource(r.Prefix), begin, err)
 	return page, err
+}
+
+// Stream implements storage.Streamer, if the backend does; it counts as one list, with the time of its reader in it.
+func (b *measured) Stream(ctx context.Context, r storage.Range) iter.Seq2[storage.Page, error] {
+	return func(yield func(storage.Page, error) bool) {
+		s, ok := b.b.(storage.Streamer)
+		if !ok {
+			yield(storage.Page{}, errors.ErrUnsupported)
+			return
+		}
+		begin := time.Now()
+		var failed error
+		for page, err := range s.Stream(ctx, r) {
+			if failed = err; !yield(page, err) {
+				break
+			}
+		}
+		if !errors.Is(failed, errors.ErrUnsupported) {
+			b.m.count("listStream", b.m.resource(r.Prefix), begin, failed)
+		}
+	}
 }
 
 // Revision implements storage.Backend.

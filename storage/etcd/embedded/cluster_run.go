@@ -215,8 +215,12 @@ func (k *secure) renewLoop(ctx context.Context) {
 	}
 }
 
+// compareMembers makes a member compare what it has with the others, at its start and at each compaction: one whose
+// file was damaged then ends instead of serving it.
+var compareMembers = map[string]bool{"InitialCorruptCheck": true, "CompactHashCheck": true}
+
 // configure adapts etcd's configuration.
-func (k *secure) configure(cfg *embed.Config) {
+func (k *secure) configure(cfg *embed.Config) error {
 	cfg.Name = k.st.Name
 	cfg.InitialCluster = cfg.Name + "=" + peerURL
 	if k.client != nil {
@@ -224,7 +228,7 @@ func (k *secure) configure(cfg *embed.Config) {
 		cfg.ServiceRegister = nil
 	}
 	if k.peer == nil {
-		return
+		return nil
 	}
 	cfg.AdvertisePeerUrls = []url.URL{*k.peerURL}
 	cfg.InitialCluster = cfg.Name + "=" + k.peerURL.String()
@@ -233,6 +237,11 @@ func (k *secure) configure(cfg *embed.Config) {
 	if k.initial != "" {
 		cfg.InitialCluster, cfg.ClusterState = k.initial, embed.ClusterStateFlagExisting
 	}
+	gate, ok := cfg.ServerFeatureGate.(interface{ SetFromMap(map[string]bool) error })
+	if !ok {
+		return errors.New("etcd's feature gate takes no settings")
+	}
+	return gate.SetFromMap(compareMembers)
 }
 
 // clientURL is where others reach the client listener.

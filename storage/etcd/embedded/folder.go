@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -40,19 +42,70 @@ func lockedError(dir string) error {
 	return fmt.Errorf("data folder %s is locked by another process: stop it or choose another folder", dir)
 }
 
-func checkDatabase(dir string) error {
+// checkDatabase refuses a database that is in use or damaged, and a WAL that ends before what the database has: etcd
+// takes a WAL that is damaged in its middle for one that was cut short by a power failure, and would forget the rest.
+func checkDatabase(dir string) (err error) {
 	path := filepath.Join(dir, "member", "snap", "db")
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	damaged := func(what string, why any) error {
+		return fmt.Errorf("data folder %s is damaged: %s: %v: restore a backup or choose another folder", dir, what, why)
+	}
+	defer func() {
+		if p := recover(); p != nil { // bbolt's way of telling of a damaged page
+			err = damaged(path, p)
+		}
+	}()
 	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: 100 * time.Millisecond})
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return lockedError(dir)
 	case err != nil:
-		return fmt.Errorf("data folder %s is damaged: %s: %w: restore a backup or choose another folder", dir, path, err)
+		return damaged(path, err)
 	}
-	return db.Close()
+	defer db.Close()
+	var applied uint64
+	err = db.View(func(tx *bolt.Tx) error {
+		if b := tx.Bucket([]byte("meta")); b != nil {
+			if v := b.Get([]byte("consistent_index")); len(v) == 8 {
+				applied = binary.BigEndian.Uint64(v)
+			}
+		}
+		return walk(tx)
+	})
+	if err != nil {
+		return damaged(path, err)
+	}
+	if !hasWAL(dir) {
+		return nil // a first start that was interrupted
+	}
+	walDir := filepath.Join(dir, "member", "wal")
+	last, err := lastEntry(walDir)
+	if err == nil {
+		err = checkEnd(walDir)
+	}
+	switch {
+	case err != nil:
+		return damaged(walDir, err)
+	case last < applied:
+		return damaged(walDir, fmt.Sprintf("it can be read up to entry %d, and the database has %d", last, applied))
+	}
+	return nil
+}
+
+// walk reads all keys, so that a damaged page shows here; where etcd and bbolt come upon it they end the process.
+func walk(tx *bolt.Tx) error {
+	return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
+		var last []byte
+		return b.ForEach(func(k, _ []byte) error {
+			if last != nil && bytes.Compare(last, k) >= 0 {
+				return fmt.Errorf("the keys of %s are out of order", name)
+			}
+			last = k
+			return nil
+		})
+	})
 }
 
 func (f *folder) close() {

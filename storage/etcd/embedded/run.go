@@ -20,6 +20,8 @@ const (
 	peerURL     = "http://127.0.0.1:2380" // a name in the member list; nothing listens there
 	maxStreams  = 4096
 	stopTimeout = 30 * time.Second
+	// fatalTimeout is for an etcd that has given up: what it held locked then stays so.
+	fatalTimeout = 3 * time.Second
 )
 
 // Run runs the member until ctx ends, then stops it; everything it started has ended when it returns. It
@@ -54,7 +56,9 @@ func (s *Server) run(ctx context.Context) error {
 	m := &member{fatal: newFatal(), stopped: make(chan struct{})}
 	cfg := s.embedConfig(m)
 	if k != nil {
-		k.configure(cfg)
+		if err := k.configure(cfg); err != nil {
+			return err
+		}
 	}
 	if err := m.start(cfg); err != nil {
 		return fmt.Errorf("data folder %s: %w", s.c.Dir, err)
@@ -249,13 +253,17 @@ func (m *member) stop() error {
 		defer close(closed)
 		m.etcd.Close()
 	}()
-	timer := time.NewTimer(stopTimeout)
+	limit := stopTimeout
+	if m.fatal.err() != nil {
+		limit = fatalTimeout
+	}
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-closed:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("etcd did not stop within %s: %w", stopTimeout, storage.ErrClosed)
+		return fmt.Errorf("etcd did not stop within %s: %w", limit, storage.ErrClosed)
 	}
 }
 
