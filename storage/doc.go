@@ -20,4 +20,17 @@
 //
 // Storage knows nothing of what the bytes mean. A [Schema]'s hook reads a [Head] from each stored object,
 // once; filters and indexes read the head alone.
+//
+// # Reading
+//
+// [Table.Get] and [Table.Snapshot] read at the latest revision, or not before one; [Table.GetAt] and an exact Snapshot
+// at any revision that the store still has; [Table.History] tells what an object was lately. A [Filter] names what must
+// be equal ([Filter.Key], [Filter.LabelIs], [Filter.IndexIs]): lists then cost what they return, and a [Watcher] is
+// woken by what it wants alone.
+//
+// # Around it
+//
+// storage/etcd and storage/etcd/embedded are backends over an etcd elsewhere and in this process, storage/memory is one
+// without. storage/seal encrypts the values of any backend. storage/etcd/care compacts and defragments,
+// storage/etcd/backup saves and restores. storage/storetest proves a backend of your own.
 package storage
