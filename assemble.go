@@ -49,6 +49,9 @@ func (p *ControlPlane) startStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if backend, err = care.Measure(backend, p.c.Registerer); err != nil {
+		return err
+	}
 	if p.db, err = storage.New(backend, storage.Config{Log: p.c.Log}); err != nil {
 		return err
 	}
@@ -72,7 +75,7 @@ func (p *ControlPlane) backend(ctx context.Context) (storage.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	keeper, err := care.New(care.Config{Backend: etcd.Backend(), Maintenance: etcd.Maintenance(), Log: p.c.Log})
+	keeper, err := care.New(care.Config{Backend: etcd.Backend(), Maintenance: etcd.Maintenance(), Log: p.c.Log, Registerer: p.c.Registerer})
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +133,23 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 		return errors.Join(err, closeAll(at))
 	}
 	p.security.lookup.server = p.server
+	if p.c.Registerer != nil {
+		if err := p.c.Registerer.Register(&care.Objects{Tables: p.tables}); err != nil {
+			return errors.Join(fmt.Errorf("register metrics: %w", err), closeAll(at))
+		}
+	}
 	return p.layers.start(ctx, "API server", p.server.Run, p.server.Ready())
+}
+
+// tables are those of all kinds that are stored.
+func (p *ControlPlane) tables() map[care.Resource]*storage.Table {
+	all := map[care.Resource]*storage.Table{}
+	for _, r := range p.registry.All() {
+		if t, ok := p.server.Table(r.Name); ok {
+			all[care.Resource{Group: r.Name.Group, Name: r.Name.Resource}] = t
+		}
+	}
+	return all
 }
 
 // hosts are the names and addresses under which clients reach the API.

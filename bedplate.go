@@ -20,6 +20,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
 	"github.com/bedplate/bedplate/storage"
+	"github.com/bedplate/bedplate/storage/etcd/care"
 )
 
 // Config says what control plane to start. The zero value is one in memory, on a free port of 127.0.0.1.
@@ -54,7 +55,8 @@ type Config struct {
 	Connectors map[string]server.Connector
 	// Log hears of everything worth a line. Nil: off.
 	Log *slog.Logger
-	// Registerer and Gatherer take the metrics and give them to /metrics. Nil: a registry of this control plane's own.
+	// Registerer and Gatherer take the metrics and give them to /metrics. Nil: a registry of this control plane's own,
+	// and beside it what an etcd in Dir counts (see care.EtcdMetrics: for the whole process).
 	Registerer prometheus.Registerer
 	Gatherer   prometheus.Gatherer
 	// Stage is told of each stage of the start when it is done, with the time it took. Nil: off.
@@ -124,6 +126,9 @@ func (c Config) withDefaults() Config {
 	if c.Registerer == nil && c.Gatherer == nil {
 		own := prometheus.NewRegistry()
 		c.Registerer, c.Gatherer = own, own
+		if c.Backend == nil && c.Dir != "" {
+			c.Gatherer = prometheus.Gatherers{own, care.EtcdMetrics()}
+		}
 	}
 	if c.Stage == nil {
 		c.Stage = func(string, time.Duration) {}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	appsv1 "k8s.io/api/apps/v1"
@@ -21,6 +22,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/client/kubeconfig"
 	"github.com/bedplate/bedplate/storage"
+	"github.com/bedplate/bedplate/storage/etcd/care"
 	"github.com/bedplate/bedplate/storage/etcd/embedded"
 )
 
@@ -52,6 +54,31 @@ func TestTwoControlPlanes(t *testing.T) {
 	got, err := client.For[*corev1.ConfigMap](client.New(conn, a.Registry())).Get(t.Context(), "default", "m")
 	require.NoError(t, err)
 	require.Equal(t, "a", got.Data["k"])
+}
+
+// TestMetrics: the store tells of itself, under Kubernetes' and etcd's names.
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	p := start(t, bedplate.Config{Dir: t.TempDir(), Registerer: registry, Gatherer: registry})
+	_, err := client.For[*corev1.ConfigMap](p.Client()).Create(t.Context(), configMap("m", "a"))
+	require.NoError(t, err)
+	_, err = client.For[*corev1.ConfigMap](p.Client()).List(t.Context())
+	require.NoError(t, err)
+	families, err := prometheus.Gatherers{registry, care.EtcdMetrics()}.Gather()
+	require.NoError(t, err)
+	values := map[string]float64{} // the largest of each name
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			values[f.GetName()] = max(values[f.GetName()], m.GetGauge().GetValue()+m.GetCounter().GetValue())
+		}
+	}
+	for _, name := range []string{
+		"apiserver_storage_objects", "apiserver_resource_objects", "apiserver_watch_cache_resource_version", "etcd_requests_total",
+		"apiserver_storage_events_received_total", "etcd_server_has_leader",
+	} {
+		require.Positive(t, values[name], name)
+	}
+	require.Contains(t, values, "apiserver_storage_size_bytes")
 }
 
 // shared is one etcd for several control planes.
