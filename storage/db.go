@@ -223,11 +223,17 @@ func (db *DB) txn(writes []Write) (Txn, error) {
 		w := &writes[i]
 		t.If = append(t.If, w.If...)
 		if w.Key == "" {
+			if w.Value != nil || w.Lease != 0 {
+				return t, errors.New("a value without a key")
+			}
 			continue
 		}
 		op := Op{Key: w.Key, Value: w.Value, Lease: w.Lease}
 		if w.Table != nil {
 			op.Key = w.Table.schema.Prefix + w.Key
+		}
+		if w.At < AnyRev {
+			return t, fmt.Errorf("%s: At is %d: want a revision, 0 for a key that must not exist, or AnyRev", op.Key, w.At)
 		}
 		if len(w.Value) > db.c.MaxValue {
 			return t, fmt.Errorf("%s: %d bytes, the limit is %d: %w", op.Key, len(w.Value), db.c.MaxValue, ErrTooLarge)

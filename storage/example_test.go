@@ -134,7 +134,9 @@ func ExampleTable_Watch() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("changed", events[0].New.Key, string(events[0].Old.Raw), "to", string(events[0].New.Raw))
+	for _, ev := range events { // one or many
+		fmt.Println("changed", ev.New.Key, string(ev.Old.Raw), "to", string(ev.New.Raw))
+	}
 	// Output:
 	// listed default/a 1
 	// changed default/a 1 to 2

@@ -36,15 +36,17 @@ func ExampleDB_Grant() {
 	}); err != nil {
 		log.Fatal(err)
 	}
-	for range 2 {
-		events, err := w.Next(ctx)
+	for there := true; there; {
+		events, err := w.Next(ctx) // one or many
 		if err != nil {
 			log.Fatal(err)
 		}
-		if ev := events[0]; ev.New != nil {
-			fmt.Println("there:", ev.New.Key, string(ev.New.Raw))
-		} else {
-			fmt.Println("gone:", ev.Old.Key)
+		for _, ev := range events {
+			if there = ev.New != nil; there {
+				fmt.Println("there:", ev.New.Key, string(ev.New.Raw))
+			} else {
+				fmt.Println("gone:", ev.Old.Key)
+			}
 		}
 	}
 	_, err = db.KeepAlive(ctx, lease.ID)

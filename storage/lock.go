@@ -21,7 +21,8 @@ var (
 // LocksConfig configures Locks. The zero value works.
 type LocksConfig struct {
 	// Prefix is where the locks lie: the prefix of a table that belongs to the locks alone. All who are to
-	// exclude each other name the same. Default "locks/" inside of the DB's prefix.
+	// exclude each other name the same. It is absolute. Default: the
+	// DB's prefix and "locks/".
 	Prefix string
 	// TTL is how long a lock outlives a holder who is not heard of, at least (see Leaser). It is kept alive
 	// each third of it. Whole seconds. Default 15 s.

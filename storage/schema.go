@@ -120,12 +120,16 @@ func hasPrefix(s, prefix string) bool {
 
 // Event is one change of one object, as one watcher sees it. Shared and immutable.
 //
-// Old nil: added, or moved into the watcher's filter. New nil: deleted, or moved out of the filter; Old is
+// Old nil: added, or moved into the watcher's filter. New nil: deleted, or moved out of the filter, or Corrupt; Old is
 // then what was there before and Rev the revision of the change. Both nil: a bookmark, everything up to and
 // including Rev has been handed out.
+//
+// Corrupt, where not nil, says that the object is still there and cannot be read any more: New is nil then. An object
+// that nobody could ever read makes no event.
 type Event struct {
 	Old, New *Entry
 	Rev      int64
+	Corrupt  *CorruptError
 }
 
 // Write is one write of a commit, and conditions that go with it.

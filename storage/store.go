@@ -41,7 +41,10 @@ type Change[T any] struct {
 }
 
 // Store is a thin typed layer over a Table, for users of storage alone. Values that it returns are the
-// caller's own. All methods may be called concurrently.
+// caller's own. A value that cannot be read or decoded is an error, a *CorruptError that names it; the Snapshot of
+// Table lists the others. It needs the DB's Run: until that runs, reads wait for as long as their context lets them.
+// For leases and conditions write with DB.Commit; JSON[T]{}.Encode makes the bytes. All methods may be called
+// concurrently.
 type Store[T any] struct {
 	t *Table
 	c Codec[T]
@@ -57,6 +60,14 @@ func NewStore[T any](db *DB, prefix string, c Codec[T]) (*Store[T], error) {
 		return nil, err
 	}
 	return &Store[T]{t, c}, nil
+}
+
+// StoreOf makes a store of a table that is open, for one with a Schema: indexes and labels. A nil codec is JSON.
+func StoreOf[T any](t *Table, c Codec[T]) *Store[T] {
+	if c == nil {
+		c = JSON[T]{}
+	}
+	return &Store[T]{t, c}
 }
 
 // Table returns the table beneath, for commits over several keys, conditions and snapshots.
@@ -87,12 +98,23 @@ func (s *Store[T]) item(e *Entry) (Item[T], error) {
 // List reads all values whose keys begin with prefix, at one revision, linearizable, and returns that
 // revision, from which Watch goes on.
 func (s *Store[T]) List(ctx context.Context, prefix string) ([]Item[T], int64, error) {
+	return s.ListWhere(ctx, Filter{Prefix: prefix})
+}
+
+// ListWhere is List of what a filter selects. Of a value that cannot be read nobody knows whether the filter would
+// select it: any under the filter's Key and Prefix is an error.
+func (s *Store[T]) ListWhere(ctx context.Context, f Filter) ([]Item[T], int64, error) {
 	snap, err := s.t.Snapshot(ctx, 0, false)
 	if err != nil {
 		return nil, 0, err
 	}
+	for c := range snap.Corrupt() {
+		if key := c.Key[len(s.t.schema.Prefix):]; hasPrefix(key, f.Prefix) && (f.Key == "" || f.Key == key) {
+			return nil, 0, &tableError{"list", s.t.schema.Prefix, c}
+		}
+	}
 	var items []Item[T]
-	for e := range snap.All(Filter{Prefix: prefix}, "") {
+	for e := range snap.All(f, "") {
 		item, err := s.item(e)
 		if err != nil {
 			return nil, 0, err
@@ -104,10 +126,13 @@ func (s *Store[T]) List(ctx context.Context, prefix string) ([]Item[T], int64, e
 
 // Create stores a new value and returns its revision; a *ConflictError if the key exists.
 func (s *Store[T]) Create(ctx context.Context, key string, v T) (int64, error) {
-	return s.put(ctx, key, v, 0)
+	return s.put(ctx, key, v, 0, 0)
 }
 
-func (s *Store[T]) put(ctx context.Context, key string, v T, at int64) (int64, error) {
+func (s *Store[T]) put(ctx context.Context, key string, v T, at, lease int64) (int64, error) {
+	if key == "" {
+		return 0, &tableError{"write", s.t.schema.Prefix, errors.New("no key")}
+	}
 	raw, err := s.c.Encode(v)
 	if err != nil {
 		return 0, fmt.Errorf("encode %s: %w", s.t.Abs(key), err)
@@ -115,14 +140,17 @@ func (s *Store[T]) put(ctx context.Context, key string, v T, at int64) (int64, e
 	if raw == nil {
 		raw = []byte{}
 	}
-	return s.t.db.Commit(ctx, Write{Table: s.t, Key: key, Value: raw, At: at})
+	return s.t.db.Commit(ctx, Write{Table: s.t, Key: key, Value: raw, At: at, Lease: lease})
 }
 
 // Update reads the value, calls change and stores the result, again and again until nobody else wrote in
 // between; change may run several times and must have no effect of its own. An error of change ends it and
-// is returned. ErrNotFound if there is no value.
+// is returned. The key keeps its lease. ErrNotFound if there is no value.
 func (s *Store[T]) Update(ctx context.Context, key string, change func(T) (T, error)) (Item[T], error) {
-	var min int64
+	var min, lease int64
+	if _, err := s.t.db.leaser(); err == nil {
+		lease = KeepLease
+	}
 	for {
 		item, err := s.get(ctx, key, min)
 		if err != nil {
@@ -131,7 +159,7 @@ func (s *Store[T]) Update(ctx context.Context, key string, change func(T) (T, er
 		if item.Value, err = change(item.Value); err != nil {
 			return Item[T]{}, fmt.Errorf("update %s: %w", s.t.Abs(key), err)
 		}
-		rev, err := s.put(ctx, key, item.Value, item.Rev)
+		rev, err := s.put(ctx, key, item.Value, item.Rev, lease)
 		var conflict *ConflictError
 		switch {
 		case err == nil:
@@ -147,6 +175,9 @@ func (s *Store[T]) Update(ctx context.Context, key string, change func(T) (T, er
 // Delete removes a value; rev 0 removes whatever is there, else only the value of that revision
 // (*ConflictError). ErrNotFound if there is none.
 func (s *Store[T]) Delete(ctx context.Context, key string, rev int64) error {
+	if rev < 0 {
+		return &tableError{"delete", s.t.Abs(key), fmt.Errorf("revision %d: want a revision, or 0 for whatever is there", rev)}
+	}
 	for {
 		at := rev
 		if at == 0 {
@@ -175,9 +206,18 @@ func (s *Store[T]) Delete(ctx context.Context, key string, rev int64) error {
 }
 
 // Watch yields the changes after revision since (0: from now on) of keys that begin with prefix, until ctx
-// ends or the loop is left. The last pair may hold an error: those of Watcher.Next, or a *CorruptError.
+// ends or the loop is left. The last pair may hold an error: those of Watcher.Next, or a *CorruptError of a value that
+// cannot be read or decoded; the Change beside that has its Key and Rev, and watching again from this Rev goes on
+// behind it.
 func (s *Store[T]) Watch(ctx context.Context, prefix string, since int64) iter.Seq2[Change[T], error] {
-	w, err := s.t.Watch(since, Filter{Prefix: prefix})
+	return s.WatchWhere(ctx, Filter{Prefix: prefix}, since)
+}
+
+// WatchWhere is Watch of what a filter selects, but for its bookmarks: what moves into the filter is added, and what
+// moves out of it deleted.
+func (s *Store[T]) WatchWhere(ctx context.Context, f Filter, since int64) iter.Seq2[Change[T], error] {
+	f.Bookmarks = false
+	w, err := s.t.Watch(since, f)
 	return func(yield func(Change[T], error) bool) {
 		if err != nil {
 			yield(Change[T]{}, err)
@@ -202,17 +242,24 @@ func (s *Store[T]) Watch(ctx context.Context, prefix string, since int64) iter.S
 }
 
 func (s *Store[T]) change(ev Event) (c Change[T], err error) {
-	c.Rev = ev.Rev
-	if c.Old, err = s.value(ev.Old, &c.Key); err != nil {
-		return Change[T]{}, err
+	e := ev.New
+	if e == nil {
+		e = ev.Old
 	}
-	if c.New, err = s.value(ev.New, &c.Key); err != nil {
-		return Change[T]{}, err
+	c.Key, c.Rev = e.Key, ev.Rev
+	if ev.Corrupt != nil {
+		return c, &tableError{"watch", s.t.schema.Prefix, ev.Corrupt}
+	}
+	if c.Old, err = s.value(ev.Old); err == nil {
+		c.New, err = s.value(ev.New)
+	}
+	if err != nil {
+		return Change[T]{Key: c.Key, Rev: c.Rev}, err
 	}
 	return c, nil
 }
 
-func (s *Store[T]) value(e *Entry, key *string) (*T, error) {
+func (s *Store[T]) value(e *Entry) (*T, error) {
 	if e == nil {
 		return nil, nil
 	}
@@ -220,6 +267,5 @@ func (s *Store[T]) value(e *Entry, key *string) (*T, error) {
 	if err != nil {
 		return nil, err
 	}
-	*key = item.Key
 	return &item.Value, nil
 }

@@ -85,6 +85,9 @@ func (t *Table) Get(ctx context.Context, key string, min int64) (*Entry, error) 
 
 // reach returns once the table is loaded and as new as a read asks for.
 func (t *Table) reach(ctx context.Context, min int64) error {
+	if min < Cached {
+		return fmt.Errorf("revision %d: want a revision, 0 for the latest, or Cached", min)
+	}
 	if err := t.ensure(ctx); err != nil {
 		return err
 	}
@@ -199,7 +202,11 @@ func (t *Table) take(kvs []KV) {
 			continue
 		}
 		t.w.set(key, old, e)
-		if ev := (Event{Old: sound(old), New: sound(e), Rev: kv.Rev}); ev.Old != nil || ev.New != nil {
+		ev := Event{Old: sound(old), New: sound(e), Rev: kv.Rev}
+		if e != nil {
+			ev.Corrupt = e.corrupt
+		}
+		if ev.Old != nil || ev.New != nil {
 			events = append(events, ev)
 		}
 	}

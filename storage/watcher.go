@@ -92,7 +92,8 @@ func (w *Watcher) listed() *bucket {
 	return nil
 }
 
-// Next returns the next events, at least one, waiting for it; all of one revision come together. The slice
+// Next returns the next events, one or many, of one revision or several, waiting for the first; those of one revision
+// come together. The slice
 // and the events are shared: read only. When ctx ends, its error is returned and Next may be called again.
 //
 // A watcher that the window has left behind gets a *TooOldError, once; afterwards, and after Close, Drop or

@@ -239,6 +239,9 @@ func (w *watchStream) send() {
 		switch {
 		case ev.New == nil && ev.Old == nil:
 			continue
+		case ev.Corrupt != nil: // it is not gone
+			w.fail(ev.Corrupt)
+			return
 		case ev.New == nil:
 			e, typ = ev.Old, kwatch.Deleted
 		case ev.Old == nil:

@@ -94,6 +94,7 @@ func (s *local[T]) step(events []storage.Event) (st step[T]) {
 		switch {
 		case e.New != nil:
 			st.updates = append(st.updates, update[T]{key: e.New.Key, item: s.item(e.New)})
+		case e.Corrupt != nil: // it is not gone: what is known of it stays
 		case e.Old != nil:
 			st.updates = append(st.updates, update[T]{key: e.Old.Key})
 		}

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,9 +29,9 @@ var _ storage.Leaser = (*Backend)(nil)
 func (b *Backend) Grant(ctx context.Context, ttl time.Duration) (storage.Lease, error) {
 	switch {
 	case ttl <= 0:
-		return storage.Lease{}, fmt.Errorf("a lease of %s", ttl)
+		return storage.Lease{}, errors.New("it must be positive")
 	case ttl > maxLease:
-		return storage.Lease{}, fmt.Errorf("a lease of %s, the longest is %s", ttl, maxLease)
+		return storage.Lease{}, fmt.Errorf("the longest is %s", maxLease)
 	case ctx.Err() != nil:
 		return storage.Lease{}, ctx.Err()
 	}

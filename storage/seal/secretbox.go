@@ -22,7 +22,7 @@ const (
 // Kubernetes wrote is read by [KubernetesSecretbox].
 type Secretbox struct {
 	prefix string
-	secret []byte // what HKDF extracted
+	secret *[]byte // what HKDF extracted; behind a pointer, so that no format shows it
 }
 
 var _ Provider = (*Secretbox)(nil)
@@ -37,7 +37,7 @@ func NewSecretbox(name string, key []byte) (*Secretbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("secretbox key %s: %w", name, err)
 	}
-	return &Secretbox{prefix, secret}, nil
+	return &Secretbox{prefix, &secret}, nil
 }
 
 func boxPrefix(form, name string, key []byte) (string, error) {
@@ -53,7 +53,7 @@ func boxPrefix(form, name string, key []byte) (string, error) {
 
 // derive makes the secret of one key in the store.
 func (p *Secretbox) derive(key string) (*[boxKey]byte, error) {
-	derived, err := hkdf.Expand(sha256.New, p.secret, key, boxKey)
+	derived, err := hkdf.Expand(sha256.New, *p.secret, key, boxKey)
 	if err != nil {
 		return nil, err
 	}

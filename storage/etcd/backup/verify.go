@@ -23,7 +23,7 @@ type Info struct {
 	Revision  int64             // of the store at the moment of the snapshot
 	Compacted int64             // the history before this revision is not in it; 0: all is
 	Keys      int               // that exist at Revision
-	Version   string            // of the storage format, "3.6.0"; "" before etcd 3.6
+	Version   string            // of the storage format, "3.6.0"; "" before etcd 3.6, and in the first seconds of a new member
 
 	newest int64 // the newest revision that has a key in it; less than Revision if that was a deletion and is compacted
 }

@@ -5,6 +5,8 @@
 //	care.New(care.Config{Backend: backend, Maintenance: client})                       // *etcd.Backend, *clientv3.Client
 //	care.New(care.Config{Backend: server.Backend(), Maintenance: server.Maintenance()}) // *embedded.Server
 //
+// An embedded member compacts by itself: set embedded.Config.History to -1, or the shorter of both histories holds.
+//
 // # Compaction
 //
 // Etcd keeps every version of every key until it is told to compact. A [Keeper] notes the revision at each
@@ -18,8 +20,8 @@
 // # Defragmentation
 //
 // Etcd uses free pages again, but never shrinks its file. Defragmentation rewrites it. While it lasts the member
-// neither reads nor applies anything: 7 ms for each MB that is in use were measured on a machine at rest, 30 on one
-// that was very busy (BenchmarkDefragment). With three members, clients of the two others go on. So it is done only
+// neither reads nor applies anything: 30 ms for each MB that is in use were measured on a very busy
+// machine (BenchmarkDefragment). With three members, clients of the two others go on. So it is done only
 // when it pays ([Config].MinFree, [Config].MinFreeRatio, or the quota is near), never while a member is not well,
 // one member at a time, and the leader last.
 //
@@ -38,7 +40,8 @@
 // Beyond its quota etcd raises the alarm NOSPACE and refuses writes but deletions, with storage.ErrNoSpace.
 // Deleting alone does not help: the history still holds what was deleted, and the file keeps its size. A Keeper
 // that sees the alarm compacts to the revision of the look before, defragments each member whose remaining data
-// would fit, and lifts the alarm. Whoever deletes enough can write again after about three looks.
+// would fit, and lifts the alarm. Whoever deletes enough can write again after
+// about six looks, a minute by default.
 //
 // # Metrics
 //

@@ -37,13 +37,14 @@ type Config struct {
 	// agree on it.
 	TickMs uint
 	// ElectionMs is raft's election timeout in milliseconds, at least 5 ticks. Default 100, in a Cluster 1,000. It is
-	// about how long writes fail after the leader has died. Members of a cluster must agree on it.
+	// about how long writes fail after the leader has died; one that was under way then is answered after 5 s and two
+	// election timeouts, with an error, and may have been done. Members of a cluster must agree on it.
 	ElectionMs uint
 	// SnapshotCount is after how many transactions raft's log in memory is cut. Fewer take less memory.
 	// Default 1,000.
 	SnapshotCount uint64
 	// QuotaBytes bounds the database file; beyond it writes get storage.ErrNoSpace until there is room and
-	// the alarm is lifted. Default 4 GiB.
+	// the alarm is lifted (storage/etcd/care does it). Default 4 GiB.
 	QuotaBytes int64
 	// MaxRequestBytes bounds a transaction; a larger one gets storage.ErrTooLarge. Default 8 MiB.
 	MaxRequestBytes uint

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,9 +17,9 @@ const maxLease = 9_000_000_000 * time.Second
 func Seconds(ttl time.Duration) (int64, error) {
 	switch {
 	case ttl <= 0:
-		return 0, fmt.Errorf("a lease of %s", ttl)
+		return 0, errors.New("it must be positive")
 	case ttl > maxLease:
-		return 0, fmt.Errorf("a lease of %s, the longest is %s", ttl, maxLease)
+		return 0, fmt.Errorf("the longest is %s", maxLease)
 	}
 	return int64((ttl + time.Second - 1) / time.Second), nil
 }
