@@ -98,12 +98,14 @@ func TestTypedStoreRefuses(t *testing.T) {
 	_, err = store.Get(t.Context(), "ns/a")
 	require.ErrorIs(t, err, storage.ErrCorrupt)
 	require.NotContains(t, err.Error(), "not sealed")
-	items, _, err := store.List(t.Context(), "")
-	require.NoError(t, err)
-	require.Len(t, items, 1)
+	_, _, err = store.List(t.Context(), "")
+	require.ErrorIs(t, err, storage.ErrCorrupt)
 	require.NoError(t, store.Delete(t.Context(), "ns/a", rev))
 	_, err = store.Get(t.Context(), "ns/a")
 	require.ErrorIs(t, err, storage.ErrNotFound)
+	items, _, err := store.List(t.Context(), "")
+	require.NoError(t, err)
+	require.Len(t, items, 1)
 }
 
 // text is a codec that takes any bytes.
