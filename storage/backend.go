@@ -6,7 +6,7 @@ import (
 )
 
 // Backend is what an etcd, or a memory, must offer. Everything else derives from it; storetest.Run proves
-// an implementation. Beside it one may be a Leaser and a Streamer. All methods may be called concurrently. A backend that has leases is a Leaser, too.
+// an implementation. Beside it one may be a Leaser and a Streamer. All methods may be called concurrently.
 //
 // Revisions are etcd's: one counter for all keys, 1 in an empty store, raised by one with each transaction
 // that changes something.

@@ -52,6 +52,9 @@ func (c *LocksConfig) validate() error {
 // running beside the next one, until it looks at [Lock.Lost] or writes with its fence. What it writes without,
 // or does to anything but this store, the lock does not guard.
 //
+// The locks' keys must keep their revisions: whoever rewrites them, as seal's Rewrite does where a rule covers them,
+// takes every lock from its holder.
+//
 // How they work. Each who wants a lock has a lease, and a key with it: <prefix><name>/<lease>. Whose key was
 // created first holds the lock; each other waits until the key before its own is gone, and for that key only.
 // So locks are handed over in the order in which they were asked for, and each handing over wakes one waiter.

@@ -151,7 +151,6 @@ func (w *Watcher) look(st *state) ([]Event, error) {
 	}
 	if rev := w.Rev(); rev > w.told {
 		w.told = rev
-		w.rev.Store(rev)
 		return []Event{{Rev: rev}}, nil
 	}
 	return nil, nil
@@ -300,7 +299,7 @@ func (w *Watcher) changedSince(st *state, k *bucket) bool {
 	return !ok || len(numbers) > 0
 }
 
-// Rev is the revision up to which everything selected has been handed out: where a watcher that takes over
+// Rev is the revision up to which everything selected has been handed out, or is being returned by Next: where a watcher that takes over
 // goes on, and what a bookmark says. It moves with the DB even when the table does not change, and never goes
 // back. Once the watcher is closed it stays.
 func (w *Watcher) Rev() int64 {

@@ -26,7 +26,7 @@ const (
 // Rewrite seals every value that the rules cover by the first provider of its rule, unless it is already, or deletes
 // the seal where that is Identity. Each is a transaction of its own on the condition that nobody wrote the key
 // meanwhile: no write is lost. The key gets a new revision, keeps its lease, and watchers see a change to the same
-// value. Progress may be nil; it is called after each page of keys, never concurrently.
+// value. A lock of storage.Locks is lost by it: give the locks' prefix a rule of its own, with Identity. Progress may be nil; it is called after each page of keys, never concurrently.
 //
 // Rewrite can be stopped at any time: calling it again does what is left. A nil error means that each covered key was
 // opened and found, or put, under the first provider; values that cannot be opened are left, counted, and the first

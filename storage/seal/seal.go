@@ -54,7 +54,8 @@ func New(b storage.Backend, c Config) (*Sealed, error) {
 
 // SetRules puts other rules in the place of those there were, for all that begins from now on. If a value could not
 // be opened by the old rules, all watches end with a *storage.TooOldError, so that whoever marked it as corrupt reads
-// it anew, as storage.DB does. An error leaves the rules as they were.
+// it anew, as storage.DB does; one that is between two watches just then may miss it while another stands, so have one
+// DB on a Sealed. An error leaves the rules as they were.
 func (s *Sealed) SetRules(list ...Rule) error {
 	r, err := newRules(list)
 	if err != nil {

@@ -19,7 +19,7 @@ func guarded(f func(*zap.Logger) error) error {
 		err := errors.New("gave up")
 		defer func() {
 			if p := recover(); p != nil {
-				err = fmt.Errorf("gave up: %v", p)
+				err = fmt.Errorf("%w: gave up: %v", ErrDamaged, p) // the database library panics at pages that make no sense
 			}
 			hook.tell(err)
 		}()

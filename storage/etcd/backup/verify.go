@@ -14,6 +14,8 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 	"go.etcd.io/etcd/server/v3/storage/schema"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/bedplate/bedplate/storage/etcd/internal/pages"
 )
 
 // Info is what a snapshot holds.
@@ -106,14 +108,10 @@ func (info *Info) readDatabase(ctx context.Context, path string) error {
 
 // checkPages has the library look at pages after they have been seen to make sense.
 func checkPages(ctx context.Context, path string, tx *bolt.Tx) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	p := newPages(ctx, f, tx.DB().Info().PageSize, tx.Size())
-	if err := p.walk(uint64(tx.Cursor().Bucket().RootPage()), bounds{}, 0); err != nil {
-		return err
+	if err := pages.Check(ctx, path, tx); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	var first error
 	for err := range tx.Check() { // to its end, or the checker waits for ever

@@ -188,7 +188,9 @@ func (k *Keeper) act(ctx context.Context, a action, v view) bool {
 	}
 	begin := time.Now()
 	err := k.do(ctx, a)
-	k.p.did(a, time.Now())
+	if err == nil || a.kind == defragment {
+		k.p.did(a, time.Now())
+	}
 	k.m.count(a.kind, err, time.Since(begin))
 	if err != nil {
 		k.warn(ctx, "etcd care: "+a.kind.String(), err, "endpoint", a.member.endpoint)

@@ -32,7 +32,8 @@
 // One at a time holds across processes: each Keeper has a ticket in a queue of the store (a key that goes with
 // its lease), and only the first in the queue defragments. The tickets are drawn before they are needed,
 // because a full etcd takes no new key; there, who has nothing to do tears up its ticket, which is a deletion.
-// A Keeper that first starts on a full etcd has no ticket and waits until there is none at all. A backend
+// A Keeper that first starts on a full etcd has no ticket and waits until there is none at all: several that start
+// then may defragment different members at a time. A backend
 // without leases (storage.Leaser) has no queue: then there must be one Keeper.
 //
 // # A full store

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -67,7 +68,14 @@ func (b *backend) enter(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	b.calls.RLock()
+	for !b.calls.TryRLock() { // close waits for the calls there are
+		select {
+		case <-b.s.closing:
+			return storage.ErrClosed
+		default:
+			runtime.Gosched()
+		}
+	}
 	select {
 	case <-b.s.closing:
 		b.calls.RUnlock()

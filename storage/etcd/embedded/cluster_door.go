@@ -77,6 +77,9 @@ func (d *door) admit(ctx context.Context, name string, number int64, req *joinRe
 	id := types.ID(memberID(req.Nonce))
 	for _, m := range members {
 		if m.ID == id { // asked again
+			if err := d.use(ctx, number); err != nil && !errors.Is(err, lease.ErrLeaseNotFound) {
+				return nil, err
+			}
 			return d.answer(id, members)
 		}
 	}
@@ -94,14 +97,20 @@ func (d *door) admit(ctx context.Context, name string, number int64, req *joinRe
 	case err != nil: // too many learners, a member that is not connected for long enough, no leader
 		return nil, err
 	}
-	if _, err := d.e.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: number}); errors.Is(err, lease.ErrLeaseNotFound) {
+	if err := d.use(ctx, number); errors.Is(err, lease.ErrLeaseNotFound) {
 		_, err := d.e.RemoveMember(ctx, uint64(id)) // somebody else used it at the same moment
 		return nil, errors.Join(errInvitationGone, err)
 	} else if err != nil {
-		d.k.s.c.Log.Warn("embedded etcd: an invitation may stay good until it expires", "member", name, "error", err)
+		return nil, err // the joiner asks again
 	}
 	d.k.s.c.Log.Info("embedded etcd: take in member", "name", name, "peer", u.String())
 	return d.answer(id, members)
+}
+
+// use makes an invitation of no use to anybody else.
+func (d *door) use(ctx context.Context, number int64) error {
+	_, err := d.e.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: number})
+	return err
 }
 
 // check sees whether there is room for the new member, and whether the invitation is good.

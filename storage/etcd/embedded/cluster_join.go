@@ -140,18 +140,25 @@ type refusal struct{ error }
 // Unwrap returns what was said.
 func (r refusal) Unwrap() error { return r.error }
 
-// retry asks one member after the other, again and again, until one agrees or refuses, or time is up.
+// retry asks one member after the other, again and again, until one agrees, all refuse, or time is up.
 func (c *caller) retry(ctx context.Context, limit time.Duration, peers []string, ask func(context.Context, string) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		var errs []error
+		refused := 0
 		for _, p := range peers {
 			err := ask(ctx, p)
-			if err == nil || errors.As(err, new(refusal)) {
-				return err
+			if err == nil {
+				return nil
+			}
+			if errors.As(err, new(refusal)) { // of one member, or of somebody who has its address now
+				refused++
 			}
 			errs = append(errs, err)
+		}
+		if refused > 0 && refused == len(peers) {
+			return errors.Join(errs...)
 		}
 		if !pause(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("no member agreed within %s, %d asked: %w", limit, len(peers), errors.Join(errs...))

@@ -37,6 +37,7 @@ func (k *secure) serve(m *member) {
 	mux.Handle("/", etcdhttp.NewPeerHandler(m.etcd.GetLogger(), m.etcd.Server))
 	door := newDoor(k, m.etcd.Server)
 	mux.Handle("POST "+joinPath, door)
+	mux.Handle(joinPath, http.NotFoundHandler())
 	k.serveHTTP(k.peer, membersOnly(mux))
 }
 

@@ -1,17 +1,20 @@
 package embedded
 
 import (
-	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
+
+	dbpages "github.com/bedplate/bedplate/storage/etcd/internal/pages"
 )
 
 // folder is the data folder, locked.
@@ -46,12 +49,13 @@ func lockedError(dir string) error {
 // takes a WAL that is damaged in its middle for one that was cut short by a power failure, and would forget the rest.
 func checkDatabase(dir string) (err error) {
 	path := filepath.Join(dir, "member", "snap", "db")
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+	if stat, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && stat.Size() == 0 && !hasWAL(dir) {
 		return nil
 	}
 	damaged := func(what string, why any) error {
 		return fmt.Errorf("data folder %s is damaged: %s: %v: restore a backup or choose another folder", dir, what, why)
 	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a page number that leads out of the file
 	defer func() {
 		if p := recover(); p != nil { // bbolt's way of telling of a damaged page
 			err = damaged(path, p)
@@ -72,12 +76,15 @@ func checkDatabase(dir string) (err error) {
 				applied = binary.BigEndian.Uint64(v)
 			}
 		}
-		return walk(tx)
+		return dbpages.Check(context.Background(), path, tx)
 	})
 	if err != nil {
 		return damaged(path, err)
 	}
 	if !hasWAL(dir) {
+		if applied > 0 {
+			return damaged(dir, "its WAL is gone")
+		}
 		return nil // a first start that was interrupted
 	}
 	walDir := filepath.Join(dir, "member", "wal")
@@ -92,20 +99,6 @@ func checkDatabase(dir string) (err error) {
 		return damaged(walDir, fmt.Sprintf("it can be read up to entry %d, and the database has %d", last, applied))
 	}
 	return nil
-}
-
-// walk reads all keys, so that a damaged page shows here; where etcd and bbolt come upon it they end the process.
-func walk(tx *bolt.Tx) error {
-	return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
-		var last []byte
-		return b.ForEach(func(k, _ []byte) error {
-			if last != nil && bytes.Compare(last, k) >= 0 {
-				return fmt.Errorf("the keys of %s are out of order", name)
-			}
-			last = k
-			return nil
-		})
-	})
 }
 
 func (f *folder) close() {

@@ -69,6 +69,9 @@ func checkEnd(dir string) error {
 			at = end
 			continue
 		}
+		if frame == 0 && (at+8)%sector == 0 {
+			return w.err // its sector may not have reached the disk, and the next one may have
+		}
 		for bit := range 64 {
 			if _, ok := w.record(at, frame^1<<bit); ok {
 				return fmt.Errorf("%s: the length of the record at offset %d is damaged", path, at)
@@ -77,6 +80,9 @@ func checkEnd(dir string) error {
 		return w.err
 	}
 }
+
+// sector is what a disk writes whole.
+const sector = 512
 
 // walFile is one file of a WAL: records, each behind a frame of 8 bytes that has its length and padding, and zeros.
 type walFile struct {
@@ -121,8 +127,8 @@ func (w *walFile) record(at int64, frame uint64) (end int64, ok bool) {
 		pad = int64(frame >> 56 & 7)
 	}
 	end = at + 8 + size + pad
-	if size == 0 || end > w.size {
-		return 0, false
+	if size == 0 || end > w.size || pad != (8-size%8)%8 {
+		return 0, false // with another padding, what follows would be looked for in a wrong place
 	}
 	if first, ok := w.read(at+8, 1); !ok || first[0] == 0 {
 		return 0, false // zeros, however long: no record begins with one

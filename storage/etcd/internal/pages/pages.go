@@ -1,4 +1,5 @@
-package backup
+// Package pages looks at the pages of a bbolt database before bbolt does.
+package pages
 
 import (
 	"bytes"
@@ -6,6 +7,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"os"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // The format of a database's pages. Numbers are in the machine's own byte order.
@@ -18,6 +22,25 @@ const (
 	bucketElement = 0x01
 	maxDepth      = 64
 )
+
+// Check sees that each page that is reachable in a transaction on the database of a path is what it should be. The
+// error says which is not. It reads every page once.
+func Check(ctx context.Context, path string, tx *bolt.Tx) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	stat, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if tx.Size() > stat.Size() {
+		return fmt.Errorf("%d bytes of %d", stat.Size(), tx.Size())
+	}
+	p := newPages(ctx, f, tx.DB().Info().PageSize, tx.Size())
+	return p.walk(uint64(tx.Cursor().Bucket().RootPage()), bounds{}, 0)
+}
 
 // pages walks all pages that are reachable from a root and sees that each is what it should be. The database
 // library checks more, but by reading pages as they are mapped into memory, in goroutines of its own: pages that
@@ -36,7 +59,7 @@ func newPages(ctx context.Context, f io.ReaderAt, size int, total int64) *pages 
 }
 
 func (p *pages) damaged(id uint64, format string, args ...any) error {
-	return fmt.Errorf("%w: page %d: %s", ErrDamaged, id, fmt.Sprintf(format, args...))
+	return fmt.Errorf("page %d: %s", id, fmt.Sprintf(format, args...))
 }
 
 // bounds are what all keys below an element of a branch page must be: at or after one, and before the other. Nil:
