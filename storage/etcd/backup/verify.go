@@ -108,7 +108,7 @@ func (info *Info) readDatabase(ctx context.Context, path string) error {
 
 // checkPages has the library look at pages after they have been seen to make sense.
 func checkPages(ctx context.Context, path string, tx *bolt.Tx) error {
-	if err := pages.Check(ctx, path, tx); ctx.Err() != nil {
+	if err := pages.Check(ctx, path, tx, true); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)

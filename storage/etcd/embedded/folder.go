@@ -76,7 +76,7 @@ func checkDatabase(dir string) (err error) {
 				applied = binary.BigEndian.Uint64(v)
 			}
 		}
-		return dbpages.Check(context.Background(), path, tx)
+		return dbpages.Check(context.Background(), path, tx, false)
 	})
 	if err != nil {
 		return damaged(path, err)
