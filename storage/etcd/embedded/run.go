@@ -199,7 +199,7 @@ func (m *member) start(cfg *embed.Config) error {
 		if f := m.fatal.err(); f != nil {
 			err = f
 		}
-		return fmt.Errorf("cannot be opened, it may be damaged: %w", err)
+		return fmt.Errorf("etcd does not open it, it may be damaged: %w", err)
 	}
 	return nil
 }
