@@ -41,7 +41,7 @@ func RuntimeClasses() apimachinery.Resource {
 		}},
 		Validate: func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
 			n := new.(class)
-			errs := append(core.ValidateFinalizers(n), validate(n)...)
+			errs := validate(n)
 			if o, ok := old.(class); ok {
 				errs = append(errs, validation.ValidateImmutableField(n.Handler, o.Handler, field.NewPath("handler"))...)
 			}

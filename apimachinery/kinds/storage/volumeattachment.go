@@ -129,7 +129,11 @@ func validateInline(s *corev1.PersistentVolumeSpec, at *field.Path) field.ErrorL
 	forbid(s.VolumeMode != nil && *s.VolumeMode != corev1.PersistentVolumeFilesystem, "volumeMode", "may not specify volumeMode other than Filesystem")
 	errs = append(errs, validateAccessModes(s.AccessModes, at.Child("accessModes"))...)
 	if s.CSI == nil {
-		return append(errs, field.Required(at.Child("csi"), "has to be specified"+inline))
+		errs = append(errs, field.Required(at.Child("csi"), "has to be specified"+inline))
+		if s.PersistentVolumeSource == (corev1.PersistentVolumeSource{}) {
+			errs = append(errs, field.Required(at, "must specify a volume type"))
+		}
+		return errs
 	}
 	if bare := (corev1.PersistentVolumeSource{CSI: s.CSI}); s.PersistentVolumeSource != bare {
 		return append(errs, field.Forbidden(at.Child("csi"), "may not specify more than 1 volume type"))
