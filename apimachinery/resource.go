@@ -73,7 +73,7 @@ type Resource struct {
 	// Verbs narrows what the resource offers; nil: every verb.
 	Verbs []string
 	// Virtual answers a create without a table: the resource stores nothing (SubjectAccessReview, say).
-	// The only verb is then create.
+	// The only verb is then create. No object is Success.
 	Virtual func(ctx context.Context, r *Request, o Object) (Object, error)
 	// Listed answers get and list without a table: it returns all objects as they are now, hub objects with their
 	// names, which the server then owns. They have no resourceVersion. Verbs must say get and list.

@@ -34,6 +34,8 @@ func prepareResize(new, old *corev1.Pod) {
 		keepMeta(new, old)
 		new.Status, new.Spec = old.Status, old.Spec
 		new.Spec.Resources, new.Spec.Containers, new.Spec.InitContainers = resources, list, first
+	} else {
+		dropGatedStatus(&new.Status)
 	}
 	dropGated(&new.Spec, &old.Spec)
 	countSpec(new, old)
