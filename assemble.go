@@ -12,7 +12,9 @@ import (
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/kinds"
+	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 	"github.com/bedplate/bedplate/apimachinery/server"
+	"github.com/bedplate/bedplate/apimachinery/server/eviction"
 	"github.com/bedplate/bedplate/apimachinery/server/nodeproxy"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
@@ -94,12 +96,30 @@ func (p *ControlPlane) startCA(context.Context) (err error) {
 func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
 	all := kinds.All()
 	for i := range all {
-		if all[i].Name.Resource == "serviceaccounts" {
+		switch all[i].Name {
+		case resourceV1("serviceaccounts").GroupResource():
 			p.security.issuer.Serve(&all[i])
+		case resourceV1("pods").GroupResource():
+			if err := eviction.Serve(&all[i], eviction.Config{Doer: p.security.lookup}); err != nil {
+				return nil, err
+			}
 		}
 	}
+	all = append(all, core.Bindings(p.security.lookup), core.ComponentStatuses(p.components()))
 	all = slices.Concat(all, server.ReviewResources(p.security.tokens, p.security.authorizer), p.c.Resources)
 	return apimachinery.NewRegistry(all...)
+}
+
+// components are the checks of what Kubernetes calls the components of a control plane.
+func (p *ControlPlane) components() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"controller-manager": func(context.Context) error { return p.layers.alive("controllers") },
+		"scheduler":          func(context.Context) error { return p.layers.alive("scheduler") },
+		"etcd-0": func(ctx context.Context) error {
+			_, err := p.db.Revision(ctx)
+			return err
+		},
+	}
 }
 
 func (p *ControlPlane) startServer(ctx context.Context) (err error) {

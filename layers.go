@@ -71,6 +71,24 @@ func (l *layers) end() {
 	}
 }
 
+// alive is nil as long as a component runs that was started under a name.
+func (l *layers) alive(name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, one := range l.up {
+		if one.name != name {
+			continue
+		}
+		select {
+		case <-one.ended:
+			return failure(one)
+		default:
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not running", name)
+}
+
 // stop ends the components, the last first, each when the one above has ended, and returns their errors.
 func (l *layers) stop() error {
 	l.mu.Lock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/server"
+	"github.com/bedplate/bedplate/rbac"
 	"github.com/bedplate/bedplate/storage"
 )
 
@@ -41,6 +42,11 @@ func get[T apimachinery.Object](ctx context.Context, l *lookup, gvr schema.Group
 		return none, err
 	}
 	return o.(T), nil
+}
+
+// Do implements apimachinery.Doer, as the API server itself, which may do anything.
+func (l *lookup) Do(ctx context.Context, r *apimachinery.Request) (*apimachinery.Response, error) {
+	return l.server.As(apimachinery.User{Name: "system:apiserver", Groups: []string{"system:masters", rbac.AuthenticatedGroup}}).Do(ctx, r)
 }
 
 func resourceV1(plural string) schema.GroupVersionResource {

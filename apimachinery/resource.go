@@ -51,6 +51,12 @@ type Resource struct {
 	// TTL is the age at which objects are deleted by the server, 0: never.
 	TTL time.Duration
 
+	// Orphan leaves an object's dependents alone when it is deleted, unless the deletion says what is to become of
+	// them.
+	Orphan bool
+	// Echo answers a deletion with the object that has gone, rather than with a Status.
+	Echo bool
+
 	// Guards names the keys that a write takes part in: they are rewritten in the same transaction, so that
 	// others can make their own writes depend on them. A Lease whose holder changes guards its fence
 	// ("fences/<namespace>/<name>"), a pod that gets a node guards that node's allocation
@@ -67,8 +73,11 @@ type Resource struct {
 	// Verbs narrows what the resource offers; nil: every verb.
 	Verbs []string
 	// Virtual answers a create without a table: the resource stores nothing (SubjectAccessReview, say).
-	// The only verb is then create.
+	// The only verb is then create. No object is Success.
 	Virtual func(ctx context.Context, r *Request, o Object) (Object, error)
+	// Listed answers get and list without a table: it returns all objects as they are now, hub objects with their
+	// names, which the server then owns. They have no resourceVersion. Verbs must say get and list.
+	Listed func(ctx context.Context) ([]Object, error)
 }
 
 // Claims is how the objects of a resource come by what only one of them can have. What an object claims is written

@@ -28,9 +28,9 @@ func (c *call) delete(ctx context.Context) (*apimachinery.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !gone {
+	if !gone || c.k.res.Echo {
 		code := 200
-		if o.OrphanDependents != nil && !*o.OrphanDependents {
+		if !gone && o.OrphanDependents != nil && !*o.OrphanDependents {
 			code = 202
 		}
 		return c.answer(code, e)
@@ -211,7 +211,7 @@ func (c *call) reviseFinalizers(hub apimachinery.Object, o *metav1.DeleteOptions
 		return // such objects have no dependents that anybody collects
 	}
 	have := hub.GetFinalizers()
-	orphan, foreground := propagation(have, o)
+	orphan, foreground := propagation(have, o, c.k.res.Orphan)
 	want := slices.DeleteFunc(slices.Clone(have), func(f string) bool {
 		return f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents
 	})
@@ -228,8 +228,8 @@ func (c *call) reviseFinalizers(hub apimachinery.Object, o *metav1.DeleteOptions
 }
 
 // propagation says which of the two finalizers a deletion wants: what the options say, else what the object
-// has already, else none.
-func propagation(have []string, o *metav1.DeleteOptions) (orphan, foreground bool) {
+// has already, else what the resource does.
+func propagation(have []string, o *metav1.DeleteOptions, orphans bool) (orphan, foreground bool) {
 	switch {
 	case o.OrphanDependents != nil: //nolint:staticcheck // deprecated, but clients send it
 		return *o.OrphanDependents, false //nolint:staticcheck // as above
@@ -244,7 +244,7 @@ func propagation(have []string, o *metav1.DeleteOptions) (orphan, foreground boo
 			return false, true
 		}
 	}
-	return false, false
+	return orphans, false
 }
 
 // deleteCollection deletes what the selectors select, one after the other, and answers with the list of it.

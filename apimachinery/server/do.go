@@ -220,6 +220,9 @@ func (c *call) do(ctx context.Context) (*apimachinery.Response, error) {
 	if c.sub != nil {
 		return c.doSub(ctx)
 	}
+	if c.k.res.Listed != nil {
+		return c.listed(ctx)
+	}
 	switch c.r.Verb {
 	case apimachinery.VerbGet:
 		return c.get(ctx)

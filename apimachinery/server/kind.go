@@ -117,7 +117,7 @@ func (k *kind) indexOf(f apimachinery.Field, slot func(string) int) int {
 
 // open opens the kind's table.
 func (k *kind) open(db *storage.DB) error {
-	if k.res.Virtual != nil {
+	if k.res.Virtual != nil || k.res.Listed != nil {
 		return nil
 	}
 	prefix := k.res.Prefix

@@ -300,6 +300,9 @@ func (c *call) virtual(ctx context.Context) (*apimachinery.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if out == nil {
+		return c.made(nil, c.v.gvk)
+	}
 	if out, err = c.v.fromHub(out); err != nil {
 		return nil, err
 	}

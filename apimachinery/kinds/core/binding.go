@@ -25,6 +25,28 @@ func binding() apimachinery.Subresource {
 	}
 }
 
+// Bindings declares the older way to bind a pod, a resource of its own that stores nothing: it hands what it gets to
+// pods/binding through pods. As in Kubernetes it takes no further right than to create bindings, so pods is a door
+// that may bind any pod.
+func Bindings(pods apimachinery.Doer) apimachinery.Resource {
+	return apimachinery.Resource{
+		Name:       schema.GroupResource{Resource: "bindings"},
+		Namespaced: true,
+		New:        func() apimachinery.Object { return &corev1.Binding{} },
+		Views:      []apimachinery.View{{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Binding"), Plural: "bindings"}},
+		Virtual: func(ctx context.Context, r *apimachinery.Request, o apimachinery.Object) (apimachinery.Object, error) {
+			if o.GetName() == "" {
+				return nil, errors.NewBadRequest("the binding must have the name of a pod")
+			}
+			_, err := pods.Do(ctx, &apimachinery.Request{
+				Verb: apimachinery.VerbCreate, Resource: corev1.SchemeGroupVersion.WithResource("pods"), Namespace: o.GetNamespace(),
+				Name: o.GetName(), Sub: "binding", Object: o, Options: r.Options, Fence: r.Fence, Seen: r.Seen,
+			})
+			return nil, err
+		},
+	}
+}
+
 func bind(p *corev1.Pod, b *corev1.Binding) error {
 	if errs := validateBinding(b); len(errs) > 0 {
 		return errors.NewInvalid(schema.GroupKind{Kind: "Binding"}, b.Name, errs)
@@ -56,6 +78,12 @@ func assign(p *corev1.Pod, b *corev1.Binding) {
 			p.Annotations = map[string]string{}
 		}
 		p.Annotations[key] = value
+	}
+	for key, value := range b.Labels { // of the node's topology (KEP-4742)
+		if p.Labels == nil {
+			p.Labels = map[string]string{}
+		}
+		p.Labels[key] = value
 	}
 	scheduled := corev1.PodCondition{
 		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now(), ObservedGeneration: p.Generation,

@@ -1,6 +1,11 @@
 package core
 
 import (
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -20,3 +25,23 @@ func or(s, nothing string) string {
 	}
 	return s
 }
+
+// createdColumn is the second column of kinds that have no columns of their own in Kubernetes.
+func createdColumn() apimachinery.Column {
+	return apimachinery.Column{
+		TableColumnDefinition: metav1.TableColumnDefinition{Name: "Created At", Type: "date"},
+		Cell:                  func(o apimachinery.Object) any { return o.GetCreationTimestamp().UTC().Format(time.RFC3339) },
+	}
+}
+
+// containersOf lists something of each container.
+func containersOf(list []corev1.Container, of func(*corev1.Container) string) string {
+	var all []string
+	for i := range list {
+		all = append(all, of(&list[i]))
+	}
+	return strings.Join(all, ",")
+}
+
+func nameOf(c *corev1.Container) string  { return c.Name }
+func imageOf(c *corev1.Container) string { return c.Image }

@@ -7,9 +7,11 @@ package core
 
 import "github.com/bedplate/bedplate/apimachinery"
 
-// Resources returns every kind of this package.
+// Resources returns every kind of this package that is stored. [Bindings] and [ComponentStatuses] need a server, or
+// what it knows of itself.
 func Resources() []apimachinery.Resource {
 	return []apimachinery.Resource{
-		ConfigMaps(), Endpoints(), Events(), Namespaces(), Nodes(), Pods(), Secrets(), ServiceAccounts(), Services(),
+		ConfigMaps(), Endpoints(), Events(), LimitRanges(), Namespaces(), Nodes(), PersistentVolumeClaims(), PersistentVolumes(),
+		Pods(), PodTemplates(), ReplicationControllers(), ResourceQuotas(), Secrets(), ServiceAccounts(), Services(),
 	}
 }

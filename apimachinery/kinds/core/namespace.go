@@ -61,6 +61,7 @@ func Namespaces() apimachinery.Resource {
 		BeginDelete: func(o apimachinery.Object) {
 			o.(*corev1.Namespace).Status.Phase = corev1.NamespaceTerminating
 		},
+		Echo:      true,
 		Finalized: func(o apimachinery.Object) bool { return len(o.(*corev1.Namespace).Spec.Finalizers) == 0 },
 		Subs:      namespaceSubs(),
 	}

@@ -42,6 +42,7 @@ func Nodes() apimachinery.Resource {
 			}
 			return errs
 		},
+		Warnings: func(new, _ apimachinery.Object) []string { return nodeWarnings(new.(*corev1.Node)) },
 		Subs: map[string]apimachinery.Subresource{
 			"status": {
 				Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},
@@ -59,10 +60,13 @@ func Nodes() apimachinery.Resource {
 					},
 				},
 			},
-			"proxy": {Verbs: []string{apimachinery.VerbGet, apimachinery.VerbCreate, apimachinery.VerbUpdate, apimachinery.VerbPatch, apimachinery.VerbDelete}, Connect: "nodes/proxy"},
+			"proxy": {Kind: corev1.SchemeGroupVersion.WithKind("NodeProxyOptions"), Verbs: proxyVerbs, Connect: "nodes/proxy"},
 		},
 	}
 }
+
+// proxyVerbs are those of a way to somebody else's HTTP server.
+var proxyVerbs = []string{apimachinery.VerbGet, apimachinery.VerbCreate, apimachinery.VerbUpdate, apimachinery.VerbPatch, apimachinery.VerbDelete}
 
 // defaultNode lets allocatable be capacity where there is none, and the list of pod ranges follow the older single one.
 func defaultNode(n *corev1.Node) {
@@ -90,6 +94,22 @@ func prepareNode(new *corev1.Node, old apimachinery.Object) {
 	if new.Status = o.Status; o.Spec.ConfigSource == nil {
 		new.Spec.ConfigSource = nil
 	}
+}
+
+func nodeWarnings(n *corev1.Node) []string {
+	var out []string
+	if n.Spec.ConfigSource != nil {
+		out = append(out, "spec.configSource: the feature is removed")
+	}
+	if n.Spec.DoNotUseExternalID != "" {
+		out = append(out, "spec.externalID: this field is deprecated, and is unused by Kubernetes")
+	}
+	for i, cidr := range n.Spec.PodCIDRs {
+		if _, _, err := netutils.ParseCIDRSloppy(cidr); err == nil {
+			out = append(out, utilvalidation.GetWarningsForCIDR(spec.Child("podCIDRs").Index(i), cidr)...)
+		}
+	}
+	return out
 }
 
 func validateNode(n *corev1.Node) field.ErrorList {

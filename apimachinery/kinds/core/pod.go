@@ -4,17 +4,19 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
 )
 
-// Pods declares v1 Pod. Its log, exec, attach and port-forward are connectors of those names ("pods/log").
-// A write that puts a pod on a node takes part in that node's [AllocationGuard].
+// Pods declares v1 Pod. Its log, exec, attach, port-forward and proxy are connectors of those names ("pods/log"), and
+// so is its eviction until an assembler has apimachinery/server/eviction serve it. A write that puts a pod on a node
+// takes part in that node's [AllocationGuard].
 func Pods() apimachinery.Resource {
-	connect := func(name string, verbs ...string) apimachinery.Subresource {
-		return apimachinery.Subresource{Verbs: verbs, Connect: "pods/" + name}
+	connect := func(name, kind string, verbs ...string) apimachinery.Subresource {
+		return apimachinery.Subresource{Kind: corev1.SchemeGroupVersion.WithKind(kind), Verbs: verbs, Connect: "pods/" + name}
 	}
 	both := []string{apimachinery.VerbCreate, apimachinery.VerbGet}
 	return apimachinery.Resource{
@@ -34,8 +36,15 @@ func Pods() apimachinery.Resource {
 		Default:  func(o apimachinery.Object) { DefaultPod(o.(*corev1.Pod)) },
 		Prepare:  func(_ context.Context, new, old apimachinery.Object) { preparePod(new.(*corev1.Pod), old) },
 		Validate: validatePodWrite,
-		Grace:    podGrace,
-		Guards:   podGuards,
+		Warnings: func(new, old apimachinery.Object) []string {
+			if old != nil { // nobody reads them: it is kubelets and controllers that update pods
+				return podAddressWarnings(new.(*corev1.Pod), old.(*corev1.Pod))
+			}
+			return podWarnings(new.(*corev1.Pod))
+		},
+		Grace:  podGrace,
+		Guards: podGuards,
+		Echo:   true,
 		Subs: map[string]apimachinery.Subresource{
 			"status": {
 				Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},
@@ -43,11 +52,18 @@ func Pods() apimachinery.Resource {
 					Owned: []string{"status"}, Prepare: preparePodStatus, Validate: validatePodStatus,
 				},
 			},
-			"binding":     binding(),
-			"log":         connect("log", apimachinery.VerbGet),
-			"exec":        connect("exec", both...),
-			"attach":      connect("attach", both...),
-			"portforward": connect("portforward", both...),
+			"binding":             binding(),
+			"ephemeralcontainers": ephemeralContainers(),
+			"resize":              resize(),
+			"eviction": {
+				Kind: policyv1.SchemeGroupVersion.WithKind("Eviction"), New: func() apimachinery.Object { return &policyv1.Eviction{} },
+				Verbs: []string{apimachinery.VerbCreate}, Connect: "pods/eviction",
+			},
+			"log":         connect("log", "Pod", apimachinery.VerbGet),
+			"exec":        connect("exec", "PodExecOptions", both...),
+			"attach":      connect("attach", "PodAttachOptions", both...),
+			"portforward": connect("portforward", "PodPortForwardOptions", both...),
+			"proxy":       connect("proxy", "PodProxyOptions", proxyVerbs...),
 		},
 	}
 }

@@ -68,6 +68,29 @@ func dropGated(s, old *corev1.PodSpec) {
 		for i := range c.VolumeMounts {
 			bindMountOptions.blank(&c.VolumeMounts[i])
 		}
+		dropGatedProbes(c)
+	}
+}
+
+func dropGatedProbes(c *corev1.Container) {
+	for _, p := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe, c.StartupProbe} {
+		if p == nil {
+			continue
+		}
+		if p.HTTPGet != nil {
+			httpProtocol.blank(p.HTTPGet)
+		}
+		if p.GRPC != nil {
+			grpcMode.blank(p.GRPC)
+		}
+	}
+	if c.Lifecycle == nil {
+		return
+	}
+	for _, h := range []*corev1.LifecycleHandler{c.Lifecycle.PostStart, c.Lifecycle.PreStop} {
+		if h != nil && h.HTTPGet != nil {
+			httpProtocol.blank(h.HTTPGet)
+		}
 	}
 }
 
@@ -97,6 +120,11 @@ var (
 	secretUser         = gatedField[corev1.SecretVolumeSource]("DefaultUser")
 	configMapUser      = gatedField[corev1.ConfigMapVolumeSource]("DefaultUser")
 	projectedUser      = gatedField[corev1.ProjectedVolumeSource]("DefaultUser")
+	itemUser           = gatedField[corev1.KeyToPath]("User")
+	fileUser           = gatedField[corev1.DownwardAPIVolumeFile]("User")
+	downwardUser       = gatedField[corev1.DownwardAPIVolumeSource]("DefaultUser")
+	httpProtocol       = gatedField[corev1.HTTPGetAction]("Protocol")
+	grpcMode           = gatedField[corev1.GRPCAction]("Mode")
 	tokenUser          = gatedField[corev1.ServiceAccountTokenProjection]("User")
 	volumeHealth       = gatedField[corev1.PodStatus]("VolumeHealth")
 )
@@ -107,9 +135,15 @@ func dropGatedVolume(v *corev1.Volume) {
 	}
 	if v.Secret != nil {
 		secretUser.blank(v.Secret)
+		blankAll(itemUser, v.Secret.Items)
 	}
 	if v.ConfigMap != nil {
 		configMapUser.blank(v.ConfigMap)
+		blankAll(itemUser, v.ConfigMap.Items)
+	}
+	if v.DownwardAPI != nil {
+		downwardUser.blank(v.DownwardAPI)
+		blankAll(fileUser, v.DownwardAPI.Items)
 	}
 	if v.Projected == nil {
 		return
@@ -121,6 +155,21 @@ func dropGatedVolume(v *corev1.Volume) {
 		if s.ServiceAccountToken != nil {
 			tokenUser.blank(s.ServiceAccountToken)
 		}
+		if s.Secret != nil {
+			blankAll(itemUser, s.Secret.Items)
+		}
+		if s.ConfigMap != nil {
+			blankAll(itemUser, s.ConfigMap.Items)
+		}
+		if s.DownwardAPI != nil {
+			blankAll(fileUser, s.DownwardAPI.Items)
+		}
+	}
+}
+
+func blankAll[T any](g gated[T], list []T) {
+	for i := range list {
+		g.blank(&list[i])
 	}
 }
 

@@ -38,6 +38,21 @@ func preparePodStatus(_ context.Context, new, old apimachinery.Object) {
 	dropGatedStatus(&n.Status)
 }
 
+// podAddressWarnings say how addresses are better written that a writer of the status has changed.
+func podAddressWarnings(new, old *corev1.Pod) []string {
+	if slices.Equal(new.Status.PodIPs, old.Status.PodIPs) && slices.Equal(new.Status.HostIPs, old.Status.HostIPs) {
+		return nil
+	}
+	var out []string
+	for i, ip := range new.Status.PodIPs {
+		out = append(out, warnOfIP(status.Child("podIPs").Index(i).Child("ip"), ip.IP)...)
+	}
+	for i, ip := range new.Status.HostIPs {
+		out = append(out, warnOfIP(status.Child("hostIPs").Index(i).Child("ip"), ip.IP)...)
+	}
+	return out
+}
+
 // dropGatedStatus takes out the fields of features that Kubernetes has off by default.
 func dropGatedStatus(s *corev1.PodStatus) {
 	s.NodeAllocatableResourceClaimStatuses = nil

@@ -13,7 +13,7 @@ func QOS(s *corev1.PodSpec) corev1.PodQOSClass {
 		asks = asks || asksQOS(r.Requests) || asksQOS(r.Limits)
 		guaranteed = guaranteed && limited(r, corev1.ResourceCPU) && limited(r, corev1.ResourceMemory)
 	}
-	if s.Resources != nil && (len(s.Resources.Requests) > 0 || len(s.Resources.Limits) > 0) {
+	if s.Resources != nil {
 		judge(s.Resources)
 	} else {
 		for c := range containers(s) {

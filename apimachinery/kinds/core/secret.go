@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,7 +38,19 @@ func Secrets() apimachinery.Resource {
 			}
 			return errs
 		},
+		Warnings: func(new, _ apimachinery.Object) []string { return secretWarnings(new.(*corev1.Secret)) },
 	}
+}
+
+// secretWarnings say why a key and a certificate won't do.
+func secretWarnings(s *corev1.Secret) []string {
+	if s.Type != corev1.SecretTypeTLS {
+		return nil
+	}
+	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
 }
 
 // defaultSecret also folds stringData, which is write-only, into data.

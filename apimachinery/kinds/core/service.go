@@ -40,6 +40,7 @@ func Services() apimachinery.Resource {
 		Warnings: func(new, _ apimachinery.Object) []string { return serviceWarnings(new.(*corev1.Service)) },
 		Claims:   &apimachinery.Claims{Complete: completeService, Of: serviceClaims},
 		Upsert:   true,
+		Echo:     true,
 		Subs: map[string]apimachinery.Subresource{
 			"status": {
 				Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},
@@ -53,6 +54,7 @@ func Services() apimachinery.Resource {
 					},
 				},
 			},
+			"proxy": {Kind: corev1.SchemeGroupVersion.WithKind("ServiceProxyOptions"), Verbs: proxyVerbs, Connect: "services/proxy"},
 		},
 	}
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/bedplate/bedplate/apimachinery"
 )
 
+// mountableSecrets is the annotation by which pods of an account may mount no secrets but its own.
+const mountableSecrets = "kubernetes.io/enforce-mountable-secrets"
+
 // ServiceAccounts declares v1 ServiceAccount. Its token subresource is a connector named
 // "serviceaccounts/token", which the assembler hands to the server with whatever issues tokens.
 func ServiceAccounts() apimachinery.Resource {
@@ -35,6 +38,19 @@ func ServiceAccounts() apimachinery.Resource {
 			}
 		},
 		Validate: func(_ context.Context, new, _ apimachinery.Object) field.ErrorList { return ValidateFinalizers(new) },
+		Warnings: func(new, old apimachinery.Object) []string {
+			_, now := new.GetAnnotations()[mountableSecrets]
+			if old != nil {
+				if _, before := old.GetAnnotations()[mountableSecrets]; before {
+					return nil
+				}
+			}
+			if !now {
+				return nil
+			}
+			return []string{"metadata.annotations[" + mountableSecrets + "]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"}
+		},
+		Echo: true,
 		Subs: map[string]apimachinery.Subresource{"token": {
 			Kind:    authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"),
 			New:     func() apimachinery.Object { return &authenticationv1.TokenRequest{} },

@@ -9,6 +9,8 @@ import (
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery/internal/forms"
 )
 
 // validateClaimTemplate judges the template of a PersistentVolumeClaim.
@@ -34,9 +36,18 @@ func validateTemplateMeta(m metav1.ObjectMeta, path *field.Path) field.ErrorList
 }
 
 func validateClaimSpec(s *corev1.PersistentVolumeClaimSpec, path *field.Path) field.ErrorList {
+	return claimRules{}.validate(s, path)
+}
+
+// claimRules say what an older claim may have that a new one may not: values in its selector that no label can have,
+// and any group of a data source.
+type claimRules struct{ selector, groups bool }
+
+func (r claimRules) validate(s *corev1.PersistentVolumeClaimSpec, path *field.Path) field.ErrorList {
 	errs := validateAccessModes(s.AccessModes, path.Child("accessModes"))
-	if s.Selector != nil {
-		errs = append(errs, validateSelector(s.Selector, path.Child("selector"))...)
+	if s.Selector != nil && !forms.IsSelector(s.Selector) {
+		loose := metav1validation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: r.selector}
+		errs = append(errs, metav1validation.ValidateLabelSelector(s.Selector, loose, path.Child("selector"))...)
 	}
 	storage := path.Child("resources").Key(string(corev1.ResourceStorage))
 	if q, ok := s.Resources.Requests[corev1.ResourceStorage]; !ok {
@@ -54,7 +65,7 @@ func validateClaimSpec(s *corev1.PersistentVolumeClaimSpec, path *field.Path) fi
 	if m := s.VolumeMode; m != nil && *m != corev1.PersistentVolumeBlock && *m != corev1.PersistentVolumeFilesystem {
 		errs = append(errs, notOneOf(path.Child("volumeMode"), *m, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem))
 	}
-	return append(errs, validateDataSources(s, path)...)
+	return append(errs, r.dataSources(s, path)...)
 }
 
 func validateAccessModes(modes []corev1.PersistentVolumeAccessMode, path *field.Path) field.ErrorList {
@@ -79,8 +90,8 @@ func validateAccessModes(modes []corev1.PersistentVolumeAccessMode, path *field.
 	return errs
 }
 
-// validateDataSources judges what a claim is filled from, in the old field and the new one.
-func validateDataSources(s *corev1.PersistentVolumeClaimSpec, path *field.Path) field.ErrorList {
+// dataSources judges what a claim is filled from, in the old field and the new one.
+func (r claimRules) dataSources(s *corev1.PersistentVolumeClaimSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	source := func(group *string, kind, name string, at *field.Path) {
 		if name == "" {
@@ -90,6 +101,9 @@ func validateDataSources(s *corev1.PersistentVolumeClaimSpec, path *field.Path) 
 			errs = append(errs, field.Required(at.Child("kind"), ""))
 		}
 		if group != nil && *group != "" {
+			if r.groups {
+				return
+			}
 			errs = append(errs, invalid(at.Child("apiGroup"), *group, utilvalidation.IsDNS1123Subdomain(*group)...)...)
 		} else if kind != "PersistentVolumeClaim" {
 			errs = append(errs, field.Invalid(at, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"))

@@ -46,12 +46,7 @@ func (v *podValidator) affinity() {
 func (v *podValidator) nodeAffinity(n *corev1.NodeAffinity, path *place) {
 	if r := n.RequiredDuringSchedulingIgnoredDuringExecution; r != nil {
 		at := path.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms")
-		if len(r.NodeSelectorTerms) == 0 {
-			v.add(field.Required(at.path(), "must have at least one node selector term"))
-		}
-		for i := range r.NodeSelectorTerms {
-			v.nodeTerm(&r.NodeSelectorTerms[i], at.index(i), true)
-		}
+		v.nodeTerms(r.NodeSelectorTerms, at, true)
 	}
 	for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
 		p := &n.PreferredDuringSchedulingIgnoredDuringExecution[i]
@@ -61,20 +56,31 @@ func (v *podValidator) nodeAffinity(n *corev1.NodeAffinity, path *place) {
 	}
 }
 
+// nodeTerms judges the terms of a selector of nodes, of which there must be one.
+func (v *podValidator) nodeTerms(terms []corev1.NodeSelectorTerm, at *place, strict bool) {
+	if len(terms) == 0 {
+		v.add(field.Required(at.path(), "must have at least one node selector term"))
+	}
+	for i := range terms {
+		v.nodeTerm(&terms[i], at.index(i), strict)
+	}
+}
+
 func (v *podValidator) weight(w int32, at *place) {
 	if w < 1 || w > 100 {
 		v.invalid(at, w, "must be in the range 1-100")
 	}
 }
 
-// nodeTerm judges a term; a preferred one may name values that no label can have, which then match nothing.
-func (v *podValidator) nodeTerm(t *corev1.NodeSelectorTerm, path *place, required bool) {
+// nodeTerm judges a term; one that need not be strict (a preferred one) may name values that no label can have, which
+// then match nothing.
+func (v *podValidator) nodeTerm(t *corev1.NodeSelectorTerm, path *place, strict bool) {
 	for i, r := range t.MatchExpressions {
 		at := path.child("matchExpressions").index(i)
 		v.nodeRequirement(r, at)
 		v.labelName(r.Key, at.child("key"))
 		for j, value := range r.Values {
-			if required {
+			if strict {
 				v.form(at.child("values").index(j), value, forms.LabelValue)
 			}
 		}

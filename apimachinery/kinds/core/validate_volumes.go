@@ -120,19 +120,24 @@ func (v *podValidator) nfs(n *corev1.NFSVolumeSource, at *place) {
 }
 
 func (v *podValidator) csi(c *corev1.CSIVolumeSource, at *place) {
-	const longest = 63
-	v.required(c.Driver, at.child("driver"))
-	if len(c.Driver) > longest {
-		v.add(field.TooLong(at.child("driver").path(), "", longest))
-	}
-	if c.Driver != "" {
-		v.invalid(at.child("driver"), c.Driver, forms.Subdomain(strings.ToLower(c.Driver))...)
-	}
+	v.driverName(c.Driver, at.child("driver"))
 	if s := c.NodePublishSecretRef; s != nil {
 		v.required(s.Name, at.child("nodePublishSecretRef").child("name"))
 		if s.Name != "" {
 			v.form(at.child("name"), s.Name, forms.Subdomain)
 		}
+	}
+}
+
+// driverName judges the name of a CSI driver.
+func (v *podValidator) driverName(name string, at *place) {
+	const longest = 63
+	v.required(name, at)
+	if len(name) > longest {
+		v.add(field.TooLong(at.path(), "", longest))
+	}
+	if name != "" {
+		v.invalid(at, name, forms.Subdomain(strings.ToLower(name))...)
 	}
 }
 

@@ -140,7 +140,7 @@ func (e entry) document() metav1.APIResource {
 		Name: e.view.Plural, SingularName: e.view.Singular, Namespaced: e.Namespaced, Kind: e.view.Kind,
 		Verbs: e.verbs(), ShortNames: e.view.Short, Categories: e.view.Category,
 	}
-	if e.Virtual == nil {
+	if e.Virtual == nil && e.Listed == nil {
 		d.StorageVersionHash = storageHash(e.Views[0].GroupVersionKind)
 	}
 	return d

@@ -9,6 +9,8 @@ type difference struct{ kind, what, place, reason string }
 var differences = []difference{
 	{"Pod", "prepare for create", `^\.status\.qosClass: unequal$`,
 		"Kubernetes keeps the class that a creator sends, which kubelets then believe; here it is always worked out"},
+	{"PersistentVolumeClaim", "prepare for create", `^\.status\.phase: only ours has it$`,
+		"Kubernetes fills the phase in whenever it reads what is stored; here it is stored, and so the same on the wire"},
 	{"Deployment", "", `^\.spec\.strategy\.rollingUpdate\.max(Surge|Unavailable): only theirs has it$`,
 		"Kubernetes' internal type has no such thing as unset: beside type Recreate, where rollingUpdate is refused anyway, it becomes 0"},
 	{"", "", `^only theirs: spec\.(template\.spec\.)?securityContext\.seLinuxChangePolicy \| Unsupported value$`,

@@ -117,6 +117,8 @@ func plain(o any) (map[string]any, error) {
 var maps = map[string]bool{
 	"capacity": true, "allocatable": true, "limits": true, "requests": true, "overhead": true, "labels": true, "annotations": true,
 	"matchLabels": true, "nodeSelector": true, "data": true, "binaryData": true, "options": true, "volumeAttributes": true,
+	"hard": true, "used": true, "max": true, "min": true, "default": true, "defaultRequest": true, "maxLimitRequestRatio": true,
+	"allocatedResources": true, "allocatedResourceStatuses": true, "selector": true,
 }
 
 // differ lists the paths at which two JSON values differ.

@@ -19,9 +19,15 @@ import (
 	"k8s.io/kubernetes/pkg/registry/coordination/lease"
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
 	"k8s.io/kubernetes/pkg/registry/core/event"
+	"k8s.io/kubernetes/pkg/registry/core/limitrange"
 	"k8s.io/kubernetes/pkg/registry/core/namespace"
 	"k8s.io/kubernetes/pkg/registry/core/node"
+	"k8s.io/kubernetes/pkg/registry/core/persistentvolume"
+	"k8s.io/kubernetes/pkg/registry/core/persistentvolumeclaim"
 	"k8s.io/kubernetes/pkg/registry/core/pod"
+	"k8s.io/kubernetes/pkg/registry/core/podtemplate"
+	"k8s.io/kubernetes/pkg/registry/core/replicationcontroller"
+	"k8s.io/kubernetes/pkg/registry/core/resourcequota"
 	"k8s.io/kubernetes/pkg/registry/core/secret"
 	"k8s.io/kubernetes/pkg/registry/core/serviceaccount"
 	"k8s.io/kubernetes/pkg/registry/networking/ingress"
@@ -84,12 +90,20 @@ func pairs() []pair {
 		theirs creator
 		subs   map[string]updater
 	}{
-		{core.Pods(), pod.Strategy, map[string]updater{"status": pod.StatusStrategy}},
+		{core.Pods(), pod.Strategy, map[string]updater{
+			"status": pod.StatusStrategy, "ephemeralcontainers": pod.EphemeralContainersStrategy, "resize": pod.ResizeStrategy,
+		}},
 		{core.Nodes(), node.Strategy, map[string]updater{"status": node.StatusStrategy}},
 		{core.Namespaces(), namespace.Strategy, map[string]updater{"status": namespace.StatusStrategy, "finalize": namespace.FinalizeStrategy}},
 		{core.Secrets(), secret.Strategy, none},
 		{core.ConfigMaps(), configmap.Strategy, none},
 		{core.Events(), event.Strategy, none},
+		{core.LimitRanges(), limitrange.Strategy, none},
+		{core.ResourceQuotas(), resourcequota.Strategy, map[string]updater{"status": resourcequota.StatusStrategy}},
+		{core.PersistentVolumes(), persistentvolume.Strategy, map[string]updater{"status": persistentvolume.StatusStrategy}},
+		{core.PersistentVolumeClaims(), persistentvolumeclaim.Strategy, map[string]updater{"status": persistentvolumeclaim.StatusStrategy}},
+		{core.PodTemplates(), podtemplate.Strategy, none},
+		{core.ReplicationControllers(), replicationcontroller.Strategy, map[string]updater{"status": replicationcontroller.StatusStrategy}},
 		{core.ServiceAccounts(), serviceaccount.Strategy, none},
 		{core.Services(), newServiceRules(""), map[string]updater{"status": newServiceRules("status")}},
 		{core.Endpoints(), endpointsRules{configmap.Strategy}, none},
@@ -172,12 +186,16 @@ func ofKind(s creator, ctx context.Context) rules {
 	}
 }
 
-// untimed blanks the times of conditions that a write sets, once they are set.
+// untimed blanks the times that a write sets, once they are set.
 func untimed(o runtime.Object) {
 	switch o := o.(type) {
 	case *corev1.Pod:
 		if len(o.Status.Conditions) == 1 && o.Status.Conditions[0].Reason == corev1.PodReasonSchedulingGated {
 			blankIfNow(&o.Status.Conditions[0].LastTransitionTime)
+		}
+	case *corev1.PersistentVolume:
+		if o.Status.LastPhaseTransitionTime != nil {
+			blankIfNow(o.Status.LastPhaseTransitionTime)
 		}
 	case *certificatesv1.CertificateSigningRequest:
 		for i := range o.Status.Conditions {
