@@ -143,17 +143,21 @@ func mostText(n *node) int64 {
 	return maxRequest - 2
 }
 
-// sizes tells the estimator what the declared types say about variables: the part of a path after the variable's
-// name leads through its declaration.
-type sizes struct{ vars map[string]*decl }
+// sizes tells the estimator what a declared type says about a variable: a path after the variable's name leads
+// through it. Without a name all identifiers count as the variable, which gives names of types the size of an object;
+// estimates are compared with Kubernetes' limits, so they are its own to the digit.
+type sizes struct {
+	of   *decl
+	name string
+}
 
 // EstimateSize bounds the size of the data that a node of an expression stands for.
 func (s sizes) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
 	path := node.Path()
-	if len(path) == 0 {
+	if len(path) == 0 || s.name != "" && path[0] != s.name {
 		return nil
 	}
-	d := s.vars[path[0]]
+	d := s.of
 	for _, step := range path[1:] {
 		if d == nil {
 			return nil
