@@ -14,6 +14,8 @@ type decl struct {
 	fields map[string]*decl
 	key    *decl
 	elem   *decl
+	// open says that a step of any name leads to elem, as with attributes of devices.
+	open bool
 	// most bounds the size: bytes of a text, elements of a list or map.
 	most int64
 	// least is the length of the shortest JSON.
@@ -168,7 +170,11 @@ func (s sizes) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
 		case "@keys":
 			d = d.key
 		default:
-			d = d.fields[step]
+			next := d.fields[step]
+			if next == nil && d.open {
+				next = d.elem
+			}
+			d = next
 		}
 	}
 	if d == nil {
