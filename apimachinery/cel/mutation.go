@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"time"
 
 	celgo "github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
@@ -260,10 +259,6 @@ func plain(v ref.Val) (any, error) {
 		return int64(v), nil
 	case types.Bytes:
 		return base64.StdEncoding.EncodeToString(v), nil
-	case types.Duration:
-		return v.String(), nil
-	case types.Timestamp:
-		return v.UTC().Format(time.RFC3339Nano), nil
 	case *types.Optional:
 		if v.HasValue() {
 			return plain(v.GetValue())

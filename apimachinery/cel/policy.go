@@ -46,7 +46,9 @@ func (c *Conditions) Match(ctx context.Context, in *Input) (bool, error) {
 	if c == nil || len(c.all) == 0 {
 		return true, nil
 	}
-	v := c.scope.Start(ctx, in, MatchConditionBudget)
+	bare := *in
+	bare.Namespace = nil // Kubernetes doesn't look it up before it knows that a policy matches
+	v := c.scope.Start(ctx, &bare, MatchConditionBudget)
 	var wrong []error
 	for _, x := range c.all {
 		ok, err := v.True(x)
