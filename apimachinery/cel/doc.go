@@ -7,8 +7,10 @@
 //
 //   - [Environment.CheckSchema] says what is wrong with the rules of a schema, what they cost by estimate included, and
 //     [Environment.Rules] judges objects by them. Objects are wrapped, never copied; what didn't change isn't refused.
-//   - [Environment.Compile] makes an [Expression] of any other kind, and [Environment.Check] only says whether one
-//     could be made.
+//   - [Environment.Validating], [Environment.Mutating] and [Environment.Conditions] compile policies and match
+//     conditions, and [Environment.Selector] a selector of devices.
+//   - [Environment.Check] says whether an expression that stands alone can be compiled, and a [Scope] does so for
+//     those of a policy, with its parameters and variables.
 //
 // What an expression may cost is bounded three times: by estimate when it is written, at each run, and by a budget for
 // all that is run for one request.
