@@ -45,13 +45,7 @@ func (v *podValidator) affinity() {
 
 func (v *podValidator) nodeAffinity(n *corev1.NodeAffinity, path *place) {
 	if r := n.RequiredDuringSchedulingIgnoredDuringExecution; r != nil {
-		at := path.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms")
-		if len(r.NodeSelectorTerms) == 0 {
-			v.add(field.Required(at.path(), "must have at least one node selector term"))
-		}
-		for i := range r.NodeSelectorTerms {
-			v.nodeTerm(&r.NodeSelectorTerms[i], at.index(i), true)
-		}
+		v.requiredNodes(r, path.child("requiredDuringSchedulingIgnoredDuringExecution"))
 	}
 	for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
 		p := &n.PreferredDuringSchedulingIgnoredDuringExecution[i]
