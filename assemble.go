@@ -12,6 +12,7 @@ import (
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/kinds"
+	"github.com/bedplate/bedplate/apimachinery/kinds/resource"
 	"github.com/bedplate/bedplate/apimachinery/server"
 	"github.com/bedplate/bedplate/apimachinery/server/nodeproxy"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
@@ -92,7 +93,7 @@ func (p *ControlPlane) startCA(context.Context) (err error) {
 
 // kinds are all that this control plane serves.
 func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
-	all := kinds.All()
+	all := kinds.With(kinds.Config{Devices: resource.Config{AdminAccess: p.security.lookup.adminAccess}})
 	for i := range all {
 		if all[i].Name.Resource == "serviceaccounts" {
 			p.security.issuer.Serve(&all[i])

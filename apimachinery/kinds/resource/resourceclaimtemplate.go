@@ -5,7 +5,6 @@ import (
 
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -30,9 +29,7 @@ func ResourceClaimTemplates(c Config) apimachinery.Resource {
 			} else {
 				errs = append(errs, validation.ValidateImmutableField(n.Spec, old.(kind).Spec, spec)...)
 			}
-			meta := spec.Child("metadata")
-			errs = append(errs, validation.ValidateAnnotations(n.Spec.Annotations, meta.Child("annotations"))...)
-			errs = append(errs, metav1validation.ValidateLabels(n.Spec.Labels, meta.Child("labels"))...)
+			errs = append(errs, core.ValidateTemplateMeta(n.Spec.ObjectMeta, spec.Child("metadata"))...)
 			return append(errs, validateClaim(&n.Spec.Spec, c.selectors(false), spec.Child("spec"))...)
 		},
 	}
