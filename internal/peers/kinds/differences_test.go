@@ -15,6 +15,8 @@ var differences = []difference{
 		"SELinuxMount is on in v1.37: MountOption may be asked for"},
 	{"", "", `^only theirs: metadata\.finalizers \| Invalid value$`,
 		"the server leaves the form of finalizers alone once an object is being deleted: none may be added then"},
+	{"ResourceSlice", "defaults", `nodeAllocatableResourceMappings.*allocationMultiplier: only theirs has it$`,
+		"a field of an alpha feature, which v1.37 does not have"},
 }
 
 func known(kind, what, key string) string {
