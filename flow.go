@@ -6,6 +6,7 @@ import (
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
@@ -22,8 +23,21 @@ func ensureFlow(ctx context.Context, l *lookup, c *client.Client, o apimachinery
 	return fmt.Errorf("bootstrap flow control has a %T", o)
 }
 
-// adminAccess implements kinds/resource.Config.AdminAccess.
+// adminAccess implements kinds/resource.Config.AdminAccess. It looks at the namespace as it is now, not at the cache: who
+// just took the label away means it.
 func (l *lookup) adminAccess(ctx context.Context, namespace string) (bool, error) {
-	n, err := l.Namespace(ctx, namespace)
-	return err == nil && n.Labels[resourcev1.DRAAdminNamespaceLabelKey] == "true", err
+	gvr := resourceV1("namespaces")
+	table, ok := l.server.Table(gvr.GroupResource())
+	if !ok {
+		return false, apierrors.NewNotFound(gvr.GroupResource(), namespace)
+	}
+	e, err := table.Get(ctx, apimachinery.Key("", namespace), 0)
+	if err != nil {
+		return false, err
+	}
+	o, err := l.server.Object(gvr, e)
+	if err != nil {
+		return false, err
+	}
+	return o.GetLabels()[resourcev1.DRAAdminNamespaceLabelKey] == "true", nil
 }
