@@ -13,6 +13,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/kinds"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
+	"github.com/bedplate/bedplate/apimachinery/kinds/resource"
 	"github.com/bedplate/bedplate/apimachinery/server"
 	"github.com/bedplate/bedplate/apimachinery/server/eviction"
 	"github.com/bedplate/bedplate/apimachinery/server/nodeproxy"
@@ -94,7 +95,7 @@ func (p *ControlPlane) startCA(context.Context) (err error) {
 
 // kinds are all that this control plane serves.
 func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
-	all := kinds.All()
+	all := kinds.With(kinds.Config{Devices: resource.Config{AdminAccess: p.security.lookup.adminAccess}})
 	for i := range all {
 		switch all[i].Name {
 		case resourceV1("serviceaccounts").GroupResource():

@@ -23,6 +23,7 @@ import (
 	"github.com/bedplate/bedplate/admission/tolerations"
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
+	"github.com/bedplate/bedplate/apimachinery/kinds/flowcontrol"
 	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
 	"github.com/bedplate/bedplate/rbac"
 	"github.com/bedplate/bedplate/rbac/authn"
@@ -144,6 +145,9 @@ func (p *ControlPlane) bootstrap(ctx context.Context) error {
 			return ensure(ctx, l, client.For[*corev1.Namespace](c), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil)
 		})
 	}
+	for _, o := range flowcontrol.Bootstrap() {
+		g.Go(func() error { return ensureFlow(ctx, l, c, o) })
+	}
 	var inside []apimachinery.Object // these need their namespaces
 	for _, o := range rbac.Bootstrap() {
 		if o.GetNamespace() != "" {
@@ -154,7 +158,7 @@ func (p *ControlPlane) bootstrap(ctx context.Context) error {
 	}
 	p.bootstrapPriorities(ctx, g.Go)
 	if err := g.Wait(); err != nil {
-		return fmt.Errorf("make the first namespaces, roles and priorities: %w", err)
+		return fmt.Errorf("make the first namespaces, roles, priorities and flow schemas: %w", err)
 	}
 	for _, o := range inside {
 		g.Go(func() error { return ensurePolicy(ctx, l, c, o) })

@@ -26,7 +26,7 @@ func TestAll(t *testing.T) {
 	for _, e := range entries {
 		if e.IsDir() {
 			folders++
-			require.Contains(t, string(source), e.Name()+".Resources()")
+			require.Contains(t, string(source), e.Name()+".Resources(")
 		}
 	}
 	require.Positive(t, folders)
@@ -57,13 +57,17 @@ func ExampleAll() {
 	slices.Sort(groups)
 	fmt.Println(strings.Join(slices.Compact(groups), "\n"))
 	// Output:
+	// admissionregistration.k8s.io
+	// apiregistration.k8s.io
 	// apps
 	// certificates.k8s.io
 	// coordination.k8s.io
 	// discovery.k8s.io
+	// flowcontrol.apiserver.k8s.io
 	// networking.k8s.io
 	// node.k8s.io
 	// rbac.authorization.k8s.io
+	// resource.k8s.io
 	// scheduling.k8s.io
 	// storage.k8s.io
 	// storagemigration.k8s.io

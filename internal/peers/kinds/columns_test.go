@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/kubernetes/pkg/printers"
 	printersinternal "k8s.io/kubernetes/pkg/printers/internalversion"
 )
@@ -50,7 +49,7 @@ func compareCells(t *testing.T, k kubernetes, printer *printers.HumanReadableGen
 	for try := range 2 {
 		table, err := printer.GenerateTable(in, printers.GenerateOptions{Wide: true})
 		if err != nil { // kinds without columns of their own
-			table, err = rest.NewDefaultTableConvertor(p.ours.Name).ConvertToTable(contextOf(p.ours.Views[0], ""), in, nil)
+			table, err = convertor(p).ConvertToTable(contextOf(p.ours.Views[0], ""), in, nil)
 		}
 		require.NoError(t, err, what)
 		columns := p.ours.Views[0].Columns

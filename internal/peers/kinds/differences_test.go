@@ -25,6 +25,8 @@ var differences = []difference{
 		"an inline volume must be a CSI driver's: what has another source, or a capacity, is refused, whatever its defaults"},
 	{"VolumeAttachment", "", `^only theirs: spec\.source\.inlineVolumeSpec\.(hostPath|persistentDisk|awsElasticBlockStore|glusterfs|flocker|nfs|rbd|quobyte|cephfs|iscsi|cinder|fc|flexVolume|azureFile|vsphereVolume|photonPersistentDisk|portworxVolume|azureDisk|scaleIO|local|storageos|nodeAffinity)`,
 		"as above: it is refused for having more than one source, and the others' fields aren't judged"},
+	{"ResourceSlice", "defaults", `nodeAllocatableResourceMappings.*allocationMultiplier: only theirs has it$`,
+		"a field of an alpha feature, which v1.37 does not have"},
 }
 
 func known(kind, what, key string) string {

@@ -76,6 +76,7 @@ func newKubernetes() kubernetes {
 	nodeinstall.Install(s)
 	schedulinginstall.Install(s)
 	certificatesinstall.Install(s)
+	installExtensions(s)
 	return kubernetes{s}
 }
 
@@ -119,6 +120,7 @@ var maps = map[string]bool{
 	"matchLabels": true, "nodeSelector": true, "data": true, "binaryData": true, "options": true, "volumeAttributes": true,
 	"hard": true, "used": true, "max": true, "min": true, "default": true, "defaultRequest": true, "maxLimitRequestRatio": true,
 	"allocatedResources": true, "allocatedResourceStatuses": true, "selector": true,
+	"attributes": true, "counters": true, "nodeAllocatableResourceMappings": true, "consumedCapacity": true,
 }
 
 // differ lists the paths at which two JSON values differ.
@@ -156,6 +158,9 @@ func differ(path string, ours, theirs any, out *[]string) {
 		for i := range a {
 			differ(fmt.Sprintf("%s[%d]", path, i), a[i], b[i], out)
 		}
+		return
+	}
+	if name := path[strings.LastIndex(path, ".")+1:]; isTimed(name) && ours != nil && theirs != nil {
 		return
 	}
 	if fmt.Sprint(ours) != fmt.Sprint(theirs) {

@@ -139,7 +139,7 @@ func pairs() []pair {
 		}
 		out = append(out, p)
 	}
-	return out
+	return append(out, extensionPairs()...)
 }
 
 // contextOf is the context of a request for a view, which some rules depend on.
