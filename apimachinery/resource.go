@@ -48,6 +48,9 @@ type Resource struct {
 	Upsert bool
 	// Conditional refuses updates without a resourceVersion.
 	Conditional bool
+	// Orphans leaves the dependents of what is deleted where the writer doesn't say what becomes of them, and warns
+	// of it. So Kubernetes has it for Jobs.
+	Orphans bool
 	// TTL is the age at which objects are deleted by the server, 0: never.
 	TTL time.Duration
 
@@ -143,6 +146,11 @@ type Subresource struct {
 	New  func() Object
 	// Verbs as in discovery: get, create, update, patch.
 	Verbs []string
+
+	// Owns says, where Get and Mutate are another kind's, which field of the object stands behind which field of
+	// that kind: {"spec.replicas": "spec.replicas"} of a scale. Who applies the subresource then owns those of the object in its
+	// managedFields. nil: it can't be applied.
+	Owns map[string]string
 
 	Strategy *Strategy
 	Get      func(o Object) (Object, error)

@@ -58,8 +58,11 @@ func ExampleAll() {
 	fmt.Println(strings.Join(slices.Compact(groups), "\n"))
 	// Output:
 	// apps
+	// autoscaling
+	// batch
 	// coordination.k8s.io
 	// discovery.k8s.io
 	// networking.k8s.io
+	// policy
 	// rbac.authorization.k8s.io
 }

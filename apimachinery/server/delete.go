@@ -52,6 +52,7 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 		return nil, err
 	}
 	c.options.dryRun = len(o.DryRun) > 0
+	c.warnOfOrphans(o)
 	return o, invalidOptions("DeleteOptions", validation.ValidateDeleteOptions(o))
 }
 
@@ -211,7 +212,7 @@ func (c *call) reviseFinalizers(hub apimachinery.Object, o *metav1.DeleteOptions
 		return // such objects have no dependents that anybody collects
 	}
 	have := hub.GetFinalizers()
-	orphan, foreground := propagation(have, o)
+	orphan, foreground := propagation(have, o, c.k.res.Orphans)
 	want := slices.DeleteFunc(slices.Clone(have), func(f string) bool {
 		return f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents
 	})
@@ -228,8 +229,8 @@ func (c *call) reviseFinalizers(hub apimachinery.Object, o *metav1.DeleteOptions
 }
 
 // propagation says which of the two finalizers a deletion wants: what the options say, else what the object
-// has already, else none.
-func propagation(have []string, o *metav1.DeleteOptions) (orphan, foreground bool) {
+// has already, else that of orphans if those of its kind leave some.
+func propagation(have []string, o *metav1.DeleteOptions, orphans bool) (orphan, foreground bool) {
 	switch {
 	case o.OrphanDependents != nil: //nolint:staticcheck // deprecated, but clients send it
 		return *o.OrphanDependents, false //nolint:staticcheck // as above
@@ -244,7 +245,14 @@ func propagation(have []string, o *metav1.DeleteOptions) (orphan, foreground boo
 			return false, true
 		}
 	}
-	return false, false
+	return orphans, false
+}
+
+// warnOfOrphans tells who deletes without saying what becomes of the dependents that they stay, in Kubernetes' words.
+func (c *call) warnOfOrphans(o *metav1.DeleteOptions) {
+	if c.k.res.Orphans && o.PropagationPolicy == nil && o.OrphanDependents == nil { //nolint:staticcheck // deprecated, but clients send it
+		c.warn("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning")
+	}
 }
 
 // deleteCollection deletes what the selectors select, one after the other, and answers with the list of it.
