@@ -19,7 +19,8 @@ type Part struct {
 	Version, Of string
 }
 
-// Entries returns the part's entries: those of the managers who own one of its fields in the object.
+// Entries returns the part's entries: those of the managers who own one of its fields in the object, in the version of
+// the request.
 func (p Part) Entries(managed []metav1.ManagedFieldsEntry) ([]metav1.ManagedFieldsEntry, error) {
 	entries, err := new(workspace).decodeEntries(managed, nil)
 	if err != nil {
@@ -44,7 +45,7 @@ func (p Part) Merged(managed, after []metav1.ManagedFieldsEntry) ([]metav1.Manag
 	if err != nil {
 		return nil, fmt.Errorf("read the owners of an object: %w", err)
 	}
-	parts, err := ws.decodeEntries(after, nil)
+	parts, err := new(workspace).decodeEntries(after, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read the owners of a part: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -21,17 +22,24 @@ func validateNewStatefulSet(s *appsv1.StatefulSetSpec) field.ErrorList {
 			errs = append(errs, field.Invalid(spec.Child("serviceName"), s.ServiceName, msg))
 		}
 	}
-	return append(errs, core.ValidatePodTemplate(withClaims(s), spec.Child("template"))...)
+	return append(errs, validatePods(s)...)
+}
+
+// validatePods judges the template as pods will have it, unless the selector can't be read.
+func validatePods(s *appsv1.StatefulSetSpec) field.ErrorList {
+	if _, err := metav1.LabelSelectorAsSelector(s.Selector); err != nil {
+		return nil
+	}
+	return core.ValidatePodTemplate(withClaims(s), spec.Child("template"))
 }
 
 // validateStatefulSetUpdate judges all but what can't change anyway. A template that is wrong stays as it is where the
 // old set was wrong already.
 func validateStatefulSetUpdate(n, o *appsv1.StatefulSetSpec) field.ErrorList {
 	errs := validateStatefulSet(n)
-	template := spec.Child("template")
-	if wrong := core.ValidatePodTemplate(withClaims(n), template); len(wrong) > 0 {
-		if len(validateStatefulSet(o)) > 0 || len(core.ValidatePodTemplate(withClaims(o), template)) > 0 {
-			wrong = core.ValidatePodTemplateMeta(&n.Template, template)
+	if wrong := validatePods(n); len(wrong) > 0 {
+		if len(validateStatefulSet(o))+len(validatePods(o)) > 0 {
+			wrong = core.ValidatePodTemplateMeta(&n.Template, spec.Child("template"))
 		}
 		errs = append(errs, wrong...)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/randfill"
 )
@@ -49,6 +50,7 @@ func TestRandomDefaults(t *testing.T) {
 		},
 		func(m *metav1.TypeMeta, c randfill.Continue) {},
 		func(f *metav1.FieldsV1, c randfill.Continue) {},
+		func(r *runtime.RawExtension, c randfill.Continue) { r.Raw = []byte(`{"a":1}`) },
 	)
 	for _, p := range pairs() {
 		t.Run(p.gvk.Kind, func(t *testing.T) {

@@ -11,8 +11,10 @@ var differences = []difference{
 		"Kubernetes keeps the class that a creator sends, which kubelets then believe; here it is always worked out"},
 	{"Deployment", "", `^\.spec\.strategy\.rollingUpdate\.max(Surge|Unavailable): only theirs has it$`,
 		"Kubernetes' internal type has no such thing as unset: beside type Recreate, where rollingUpdate is refused anyway, it becomes 0"},
-	{"", "", `^only theirs: spec\.(template\.spec\.)?securityContext\.seLinuxChangePolicy \| Unsupported value$`,
+	{"", "", `^only theirs: spec\.(jobTemplate\.spec\.)?(template\.spec\.)?securityContext\.seLinuxChangePolicy \| Unsupported value$`,
 		"SELinuxMount is on in v1.37: MountOption may be asked for"},
+	{"StatefulSet", "", `^only (ours|theirs): spec\.template\.spec\.volumes\[\]\.(name|persistentVolumeClaim\.claimName) \| (Required|Invalid) value$`,
+		"the claims become volumes of the template: in Kubernetes in random order, here in that of the claims"},
 	{"", "", `^only theirs: metadata\.finalizers \| Invalid value$`,
 		"the server leaves the form of finalizers alone once an object is being deleted: none may be added then"},
 }

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -32,7 +33,7 @@ func newMutator(seed uint64, corpus ...apimachinery.Object) *mutator {
 
 func opaque(t reflect.Type) bool {
 	switch t {
-	case reflect.TypeFor[resource.Quantity](), reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1.MicroTime](), reflect.TypeFor[intstr.IntOrString]():
+	case reflect.TypeFor[resource.Quantity](), reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1.MicroTime](), reflect.TypeFor[intstr.IntOrString](), reflect.TypeFor[runtime.RawExtension]():
 		return true
 	}
 	return false
@@ -209,6 +210,10 @@ func (m *mutator) special(t reflect.Type) []reflect.Value {
 		add(metav1.NewTime(time.Unix(1.8e9, 0)))
 	case reflect.TypeFor[metav1.MicroTime]():
 		add(metav1.NewMicroTime(time.Unix(1.8e9, 5000)))
+	case reflect.TypeFor[runtime.RawExtension]():
+		for _, raw := range []string{"{}", `{"a":1}`, "[1]", `"x"`, "5", "null", "true"} {
+			add(runtime.RawExtension{Raw: []byte(raw)})
+		}
 	case reflect.TypeFor[intstr.IntOrString]():
 		for _, s := range []string{"", "http", "bad_port", "50%", "101%", "0%", "x%", "a--b", "12345", strings.Repeat("a", 16)} {
 			add(intstr.FromString(s))
