@@ -104,9 +104,12 @@ func notNegative(n int64, path *field.Path) field.ErrorList {
 	return validation.ValidateNonnegativeField(n, path)
 }
 
-// validateSelected judges a selector, and the template that must have its labels.
+// validateSelected judges a selector, and, if that can be read, the template that must have its labels.
 func validateSelected(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, kind string) field.ErrorList {
 	errs := validateSelector(s, t, kind, "invalid label selector")
+	if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
+		return errs
+	}
 	path := spec.Child("template")
 	errs = append(errs, core.ValidatePodTemplate(t, path)...)
 	return append(errs, validateForever(t, path, "ReplicaSet")...)
