@@ -48,12 +48,13 @@ type Resource struct {
 	Upsert bool
 	// Conditional refuses updates without a resourceVersion.
 	Conditional bool
+	// Orphans leaves the dependents of what is deleted where the writer doesn't say what becomes of them.
+	// OrphansWarning is what such a writer is told; "" for nothing.
+	Orphans        bool
+	OrphansWarning string
 	// TTL is the age at which objects are deleted by the server, 0: never.
 	TTL time.Duration
 
-	// Orphan leaves an object's dependents alone when it is deleted, unless the deletion says what is to become of
-	// them.
-	Orphan bool
 	// Echo answers a deletion with the object that has gone, rather than with a Status.
 	Echo bool
 
@@ -152,6 +153,11 @@ type Subresource struct {
 	New  func() Object
 	// Verbs as in discovery: get, create, update, patch.
 	Verbs []string
+
+	// Owns says, where Get and Mutate are another kind's, which field of the object stands behind which field of
+	// that kind: {"spec.replicas": "spec.replicas"} of a scale. Who applies the subresource then owns those of the object in its
+	// managedFields. nil: it can't be applied.
+	Owns map[string]string
 
 	Strategy *Strategy
 	Get      func(o Object) (Object, error)

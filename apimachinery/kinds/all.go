@@ -7,6 +7,8 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/kinds/admissionregistration"
 	"github.com/bedplate/bedplate/apimachinery/kinds/apiregistration"
 	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
+	"github.com/bedplate/bedplate/apimachinery/kinds/autoscaling"
+	"github.com/bedplate/bedplate/apimachinery/kinds/batch"
 	"github.com/bedplate/bedplate/apimachinery/kinds/certificates"
 	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
@@ -15,6 +17,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/kinds/networking"
 	"github.com/bedplate/bedplate/apimachinery/kinds/node"
 	"github.com/bedplate/bedplate/apimachinery/kinds/podcertificates"
+	"github.com/bedplate/bedplate/apimachinery/kinds/policy"
 	"github.com/bedplate/bedplate/apimachinery/kinds/rbac"
 	"github.com/bedplate/bedplate/apimachinery/kinds/resource"
 	"github.com/bedplate/bedplate/apimachinery/kinds/resource/taintrule"
@@ -36,7 +39,7 @@ func All() []apimachinery.Resource { return With(Config{}) }
 // kinds of its own. Left out are the reviews of access and tokens, which need a server to answer them.
 func With(c Config) []apimachinery.Resource {
 	return slices.Concat(
-		core.Resources(), apps.Resources(), coordination.Resources(), discovery.Resources(), networking.Resources(), rbac.Resources(),
+		core.Resources(), apps.Resources(), autoscaling.Resources(), batch.Resources(), policy.Resources(), coordination.Resources(), discovery.Resources(), networking.Resources(), rbac.Resources(),
 		admissionregistration.Resources(c.Admission), apiregistration.Resources(), flowcontrol.Resources(),
 		resource.Resources(c.Devices), taintrule.Resources(),
 		certificates.Resources(), podcertificates.Resources(), node.Resources(), scheduling.Resources(), storage.Resources(), storagemigration.Resources(),

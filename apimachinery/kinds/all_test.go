@@ -60,12 +60,15 @@ func ExampleAll() {
 	// admissionregistration.k8s.io
 	// apiregistration.k8s.io
 	// apps
+	// autoscaling
+	// batch
 	// certificates.k8s.io
 	// coordination.k8s.io
 	// discovery.k8s.io
 	// flowcontrol.apiserver.k8s.io
 	// networking.k8s.io
 	// node.k8s.io
+	// policy
 	// rbac.authorization.k8s.io
 	// resource.k8s.io
 	// scheduling.k8s.io

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +17,7 @@ import (
 
 // apply is server-side apply: create or merge, with an account of who applied what.
 func (c *call) apply(ctx context.Context, p part, body []byte) (*apimachinery.Response, error) {
-	patch, err := c.applied(body)
+	patch, err := c.applied(body, c.v.gvk.Kind)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func (c *call) apply(ctx context.Context, p part, body []byte) (*apimachinery.Re
 }
 
 // applied is the applied configuration as JSON, checked as far as it can be without the object.
-func (c *call) applied(body []byte) ([]byte, error) {
+func (c *call) applied(body []byte, kind string) ([]byte, error) {
 	patch, strict, err := fromYAML(body)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
@@ -76,8 +77,8 @@ func (c *call) applied(body []byte) ([]byte, error) {
 	if err := c.s.quick.DecodeLoose(patch, &head); err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}
-	if head.Kind != c.v.gvk.Kind {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("the kind in the applied configuration (%q) does not match the expected kind (%s)", head.Kind, c.v.gvk.Kind))
+	if head.Kind != kind {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("the kind in the applied configuration (%q) does not match the expected kind (%s)", head.Kind, kind))
 	}
 	if head.Name != "" && head.Name != c.r.Name {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", head.Name, c.r.Name))
@@ -126,6 +127,44 @@ func (c *call) merged(p part, live, patch []byte, managed []metav1.ManagedFields
 		hub.SetName(c.r.Name)
 	}
 	return hub, c.inPlace(hub)
+}
+
+// applySub applies a subresource of another kind, whose fields stand for some of the object's: who applies them
+// owns those.
+func (c *call) applySub(ctx context.Context, body []byte) (*apimachinery.Response, error) {
+	patch, err := c.applied(body, c.sub.Kind.Kind)
+	if err != nil {
+		return nil, err
+	}
+	shape, err := c.s.types.Of(c.sub.New())
+	if err != nil {
+		return nil, err
+	}
+	part := managedfields.Part{Fields: c.sub.Owns, Version: c.sub.Kind.GroupVersion().String(), Of: c.v.gvk.GroupVersion().String()}
+	by := managedfields.Manager{Name: c.options.manager, Subresource: c.r.Sub, APIVersion: part.Version, Time: c.now.Time, Apply: true}
+	return c.fold(ctx, func(before apimachinery.Object, old *storage.Entry, oldHub apimachinery.Object) (folding, error) {
+		before.SetResourceVersion(strconv.FormatInt(old.Rev, 10))
+		live, err := apimachinery.Encode(before)
+		if err != nil {
+			return folding{}, err
+		}
+		managed, err := part.Entries(oldHub.GetManagedFields())
+		if err != nil {
+			return folding{}, err
+		}
+		raw, after, err := managedfields.Apply(shape, live, patch, managed, by, c.options.force, managedfields.Set{})
+		if err != nil {
+			return folding{}, applyError(c.sub.Kind.Kind, err)
+		}
+		f := folding{in: c.sub.New(), accounted: true}
+		if f.managed, err = part.Merged(oldHub.GetManagedFields(), after); err != nil {
+			return folding{}, err
+		}
+		if err := c.s.quick.DecodeLoose(raw, f.in); err != nil {
+			return folding{}, apierrors.NewBadRequest(err.Error())
+		}
+		return f, nil
+	})
 }
 
 func applyError(kind string, err error) error {

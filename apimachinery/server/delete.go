@@ -52,6 +52,7 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 		return nil, err
 	}
 	c.options.dryRun = len(o.DryRun) > 0
+	c.warnOfOrphans(o)
 	return o, invalidOptions("DeleteOptions", validation.ValidateDeleteOptions(o))
 }
 
@@ -211,7 +212,7 @@ func (c *call) reviseFinalizers(hub apimachinery.Object, o *metav1.DeleteOptions
 		return // such objects have no dependents that anybody collects
 	}
 	have := hub.GetFinalizers()
-	orphan, foreground := propagation(have, o, c.k.res.Orphan)
+	orphan, foreground := propagation(have, o, c.k.res.Orphans)
 	want := slices.DeleteFunc(slices.Clone(have), func(f string) bool {
 		return f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents
 	})
@@ -228,7 +229,7 @@ func (c *call) reviseFinalizers(hub apimachinery.Object, o *metav1.DeleteOptions
 }
 
 // propagation says which of the two finalizers a deletion wants: what the options say, else what the object
-// has already, else what the resource does.
+// has already, else that of orphans if those of its kind leave some.
 func propagation(have []string, o *metav1.DeleteOptions, orphans bool) (orphan, foreground bool) {
 	switch {
 	case o.OrphanDependents != nil: //nolint:staticcheck // deprecated, but clients send it
@@ -245,6 +246,14 @@ func propagation(have []string, o *metav1.DeleteOptions, orphans bool) (orphan, 
 		}
 	}
 	return orphans, false
+}
+
+// warnOfOrphans tells who deletes without saying what becomes of the dependents that they stay.
+func (c *call) warnOfOrphans(o *metav1.DeleteOptions) {
+	text := c.k.res.OrphansWarning
+	if text != "" && o.PropagationPolicy == nil && o.OrphanDependents == nil { //nolint:staticcheck // deprecated, but clients send it
+		c.warn(text)
+	}
 }
 
 // deleteCollection deletes what the selectors select, one after the other, and answers with the list of it.

@@ -125,6 +125,7 @@ func resources() []apimachinery.Resource {
 	db.Subs["scale"] = apimachinery.Subresource{
 		Kind: databases.GroupVersion().WithKind("Size"), New: func() apimachinery.Object { return &size{} },
 		Verbs: []string{"get", "update", "patch"},
+		Owns:  map[string]string{"spec.replicas": "spec.replicas"},
 		Get: func(o apimachinery.Object) (apimachinery.Object, error) {
 			s := &size{ObjectMeta: metav1.ObjectMeta{Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion()}}
 			s.Spec.Replicas = *o.(*database).Spec.Replicas

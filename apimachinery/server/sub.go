@@ -116,8 +116,8 @@ func (c *call) writeSub(ctx context.Context) (*apimachinery.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.fold(ctx, func(apimachinery.Object, *storage.Entry) (apimachinery.Object, error) {
-		return deepCopy(in), nil
+	return c.fold(ctx, func(apimachinery.Object, *storage.Entry, apimachinery.Object) (folding, error) {
+		return folding{in: deepCopy(in)}, nil
 	})
 }
 
@@ -127,7 +127,7 @@ func (c *call) patchSub(ctx context.Context) (*apimachinery.Response, error) {
 	if err := c.patchable(typ); err != nil {
 		return nil, err
 	}
-	if typ == types.ApplyYAMLPatchType {
+	if typ == types.ApplyYAMLPatchType && c.sub.Owns == nil {
 		return nil, unsupportedMedia(string(typ), string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType))
 	}
 	if err := c.readOptions(typ); err != nil {
@@ -137,29 +137,40 @@ func (c *call) patchSub(ctx context.Context) (*apimachinery.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if typ == types.ApplyYAMLPatchType {
+		return c.applySub(ctx, body)
+	}
 	strict, err := c.strictPatch(typ, body)
 	if err != nil {
 		return nil, err
 	}
-	return c.fold(ctx, func(before apimachinery.Object, old *storage.Entry) (apimachinery.Object, error) {
+	return c.fold(ctx, func(before apimachinery.Object, old *storage.Entry, _ apimachinery.Object) (folding, error) {
 		before.SetResourceVersion(strconv.FormatInt(old.Rev, 10))
 		current, err := apimachinery.Encode(before)
 		if err != nil {
-			return nil, err
+			return folding{}, err
 		}
 		raw, err := c.applyPatch(typ, current, body, c.sub.New())
 		if err != nil {
-			return nil, err
+			return folding{}, err
 		}
 		in := c.sub.New()
-		return in, c.decodePatched(raw, strict, c.sub.Kind, in)
+		return folding{in: in}, c.decodePatched(raw, strict, c.sub.Kind, in)
 	})
+}
+
+// folding is what is to be folded into an object.
+type folding struct {
+	in apimachinery.Object
+	// managed are the object's managedFields afterwards, if accounted says that they have been worked out.
+	managed   []metav1.ManagedFieldsEntry
+	accounted bool
 }
 
 // fold makes the subresource's object, has it admitted, and changes the parent by it. Where the subresource
 // can be read, the parent goes through its own preparation and validation; where it can't (binding), Mutate
 // alone answers for what it does.
-func (c *call) fold(ctx context.Context, input func(before apimachinery.Object, old *storage.Entry) (apimachinery.Object, error)) (*apimachinery.Response, error) {
+func (c *call) fold(ctx context.Context, input func(before apimachinery.Object, old *storage.Entry, oldHub apimachinery.Object) (folding, error)) (*apimachinery.Response, error) {
 	p := part{sub: c.r.Sub, untold: true}
 	if c.sub.Get != nil {
 		p = c.mainPart()
@@ -173,7 +184,7 @@ func (c *call) fold(ctx context.Context, input func(before apimachinery.Object, 
 				return edited{}, err
 			}
 		}
-		in, err := input(before, old)
+		f, err := input(before, old, oldHub)
 		if err != nil {
 			return edited{}, err
 		}
@@ -182,7 +193,7 @@ func (c *call) fold(ctx context.Context, input func(before apimachinery.Object, 
 		if c.r.Verb == apimachinery.VerbCreate {
 			op, before = opCreate, nil
 		}
-		a := c.admission(op, in, before)
+		a := c.admission(op, f.in, before)
 		if err := c.mutate(ctx, a); err != nil {
 			return edited{}, err
 		}
@@ -193,7 +204,10 @@ func (c *call) fold(ctx context.Context, input func(before apimachinery.Object, 
 				return edited{}, err
 			}
 		}
-		return edited{hub: hub, admitted: a}, c.sub.Mutate(ctx, hub, a.Object)
+		if f.accounted {
+			hub.SetManagedFields(f.managed)
+		}
+		return edited{hub: hub, admitted: a, accounted: f.accounted}, c.sub.Mutate(ctx, hub, a.Object)
 	}
 	e, _, err := c.modify(ctx, p, do, nil)
 	if err != nil {

@@ -63,6 +63,67 @@ func TestScaleAndOthers(t *testing.T) {
 	})
 }
 
+// TestApplyScale: who applies a scale owns the replicas of the object, against others and over them.
+func TestApplyScale(t *testing.T) {
+	bothDoors(t, nil, func(t *testing.T, d apimachinery.Doer, _ *world) {
+		apply := func(manager, sub, body string, force bool) *apimachinery.Request {
+			r := patch(databases, "a", applyPatch, body)
+			r.Sub, r.Options = sub, &metav1.PatchOptions{FieldManager: manager, Force: &force}
+			return r
+		}
+		replicas := func(n int) string {
+			return fmt.Sprintf(`{"apiVersion":"db.example.com/v1","kind":"Size","metadata":{"name":"a"},"spec":{"replicas":%d}}`, n)
+		}
+		owners := func() (names []string) {
+			for _, m := range must[database](t, d, get(databases, "a")).ManagedFields {
+				if strings.Contains(string(m.FieldsV1.GetRawBytes()), `"f:replicas"`) {
+					names = append(names, m.Manager+"/"+m.Subresource+"/"+string(m.Operation)+"/"+m.APIVersion)
+				}
+			}
+			return names
+		}
+		whole := `{"apiVersion":"db.example.com/v1","kind":"Database","metadata":{"name":"a"},"spec":{"engine":"x","replicas":1}}`
+		must[database](t, d, apply("maker", "", whole, false))
+		require.Equal(t, []string{"maker//Apply/db.example.com/v1"}, owners())
+
+		_, _, err := do(t, d, apply("scaler", "scale", replicas(3), false))
+		require.True(t, apierrors.IsConflict(err), "%v", err)
+		require.ErrorContains(t, err, `conflict with "maker": .spec.replicas`)
+		s := must[size](t, d, apply("scaler", "scale", replicas(3), true))
+		require.EqualValues(t, 3, s.Spec.Replicas)
+		require.Equal(t, []string{"scaler/scale/Apply/db.example.com/v1"}, owners())
+		o := must[database](t, d, get(databases, "a"))
+		require.EqualValues(t, 3, *o.Spec.Replicas)
+		require.EqualValues(t, 2, o.Generation)
+		require.Len(t, o.ManagedFields, 2, "the maker keeps the rest")
+		require.NotNil(t, o.ManagedFields[0].Time)
+
+		again := must[size](t, d, apply("scaler", "scale", replicas(3), false))
+		require.Equal(t, s.ResourceVersion, again.ResourceVersion, "nothing to do")
+		_, _, err = do(t, d, apply("maker", "", whole, false))
+		require.True(t, apierrors.IsConflict(err), "%v", err)
+		must[size](t, d, apply("other", "scale", replicas(3), false))
+		require.ElementsMatch(t, []string{"scaler/scale/Apply/db.example.com/v1", "other/scale/Apply/db.example.com/v1"}, owners())
+		must[database](t, d, apply("maker", "", whole, true))
+		require.Equal(t, []string{"maker//Apply/db.example.com/v1"}, owners())
+
+		for what, body := range map[string]string{
+			"the kind in the applied configuration":                    strings.ReplaceAll(replicas(1), "Size", "Database"),
+			"Incorrect version specified in apply patch":               strings.ReplaceAll(replicas(1), "db.example.com/v1", "autoscaling/v1"),
+			"does not match the name on the URL":                       strings.ReplaceAll(replicas(1), `"a"`, `"b"`),
+			"failed to create typed patch object (Size): .spec.replic": strings.ReplaceAll(replicas(1), "1}}", `"x"}}`),
+		} {
+			_, _, err = do(t, d, apply("scaler", "scale", body, false))
+			require.True(t, apierrors.IsBadRequest(err), "%v", err)
+			require.ErrorContains(t, err, what)
+		}
+		missing := apply("scaler", "scale", strings.ReplaceAll(replicas(1), `"a"`, `"b"`), false)
+		missing.Name = "b"
+		_, _, err = do(t, d, missing)
+		require.True(t, apierrors.IsNotFound(err), "%v", err)
+	})
+}
+
 func TestConnector(t *testing.T) {
 	with := func(c *server.Config) {
 		c.Connectors = map[string]server.Connector{"databases/log": server.ConnectorFunc(

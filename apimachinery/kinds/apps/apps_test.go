@@ -11,7 +11,9 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -170,6 +172,90 @@ func TestReplicaSet(t *testing.T) {
 	require.ErrorContains(t, err, "spec.selector: Required value")
 }
 
+func TestStatefulSet(t *testing.T) {
+	api := start(t)
+	c := client.For[*appsv1.StatefulSet](api)
+	d := web()
+	s := &appsv1.StatefulSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.StatefulSetSpec{Selector: d.Spec.Selector, Template: d.Spec.Template}}
+	s.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{
+		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+	}}}
+	s.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+	made, err := c.Create(t.Context(), s)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, made.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable.IntVal)
+	require.Equal(t, appsv1.RetainPersistentVolumeClaimRetentionPolicyType, made.Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted)
+	require.Equal(t, corev1.ClaimPending, made.Spec.VolumeClaimTemplates[0].Status.Phase)
+	require.Equal(t, "PersistentVolumeClaim", made.Spec.VolumeClaimTemplates[0].Kind)
+
+	fixed := made.DeepCopy()
+	fixed.Spec.ServiceName = "other"
+	_, err = c.Update(t.Context(), fixed)
+	require.ErrorContains(t, err, "spec: Forbidden: updates to statefulset spec for fields other than")
+	made.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 3}
+	made, err = c.Update(t.Context(), made)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, made.Generation)
+	scales := client.Sub[autoscalingv1.Scale](c, "scale")
+	got, err := scales.Patch(t.Context(), "default", "web", "application/merge-patch+json", []byte(`{"spec":{"replicas":2}}`))
+	require.NoError(t, err)
+	require.EqualValues(t, 2, got.Spec.Replicas)
+	s.Name, s.Spec.ServiceName, s.Spec.VolumeClaimTemplates[0].Spec.AccessModes = "a.b", "-", nil
+	_, err = c.Create(t.Context(), s)
+	for _, want := range []string{"metadata.name: Invalid value", "spec.serviceName: Invalid value", "spec.volumeClaimTemplates[0].spec.accessModes: Required value"} {
+		require.ErrorContains(t, err, want)
+	}
+	limit := int32(-1)
+	s.Spec.RevisionHistoryLimit = &limit
+	s.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests[corev1.ResourceStorage] = resource.MustParse("1m")
+	warnings := apps.StatefulSets().Warnings(s, nil)
+	require.Len(t, warnings, 2)
+	require.Contains(t, warnings[0], `spec.volumeClaimTemplates[0].resources.requests[storage]: fractional byte value "1m"`)
+}
+
+func TestDaemonSet(t *testing.T) {
+	c := client.For[*appsv1.DaemonSet](start(t))
+	d := web()
+	s := &appsv1.DaemonSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.DaemonSetSpec{Selector: d.Spec.Selector, Template: d.Spec.Template}}
+	made, err := c.Create(t.Context(), s)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, made.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable.IntVal)
+	require.Equal(t, "1", made.Annotations[appsv1.DeprecatedTemplateGeneration])
+	made.Spec.Template.Spec.Containers[0].Image = "nginx:2"
+	made.Annotations[appsv1.DeprecatedTemplateGeneration] = "7"
+	made, err = c.Update(t.Context(), made)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, made.Generation)
+	require.Equal(t, "2", made.Annotations[appsv1.DeprecatedTemplateGeneration])
+	made.Status.NumberReady = -1
+	_, err = c.UpdateStatus(t.Context(), made)
+	require.ErrorContains(t, err, "status.numberReady: Invalid value: -1")
+	surge := intstr.FromInt32(1)
+	made.Spec.UpdateStrategy.RollingUpdate.MaxSurge = &surge
+	made.Annotations[appsv1.DeprecatedTemplateGeneration] = "x"
+	_, err = c.Update(t.Context(), made)
+	require.ErrorContains(t, err, "may not be set when maxUnavailable is non-zero")
+	require.ErrorContains(t, err, "metadata.annotations[deprecated.daemonset.template.generation]: Invalid value")
+}
+
+func TestControllerRevision(t *testing.T) {
+	c := client.For[*appsv1.ControllerRevision](start(t))
+	r := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web-1"}, Revision: 1, Data: runtime.RawExtension{Raw: []byte(`{"a": 1}`)}}
+	made, err := c.Create(t.Context(), r)
+	require.NoError(t, err)
+	made.Data.Raw, made.Revision = []byte(`{ "a":1 }`), 2
+	made, err = c.Update(t.Context(), made)
+	require.NoError(t, err)
+	made.Data.Raw, made.Revision = []byte(`{"a":2}`), -1
+	_, err = c.Update(t.Context(), made)
+	require.ErrorContains(t, err, "data: Invalid value")
+	require.ErrorContains(t, err, "revision: Invalid value: -1")
+	r.Name, r.Data.Raw = "web-2", []byte(`[]`)
+	_, err = c.Create(t.Context(), r)
+	require.ErrorContains(t, err, "data: Required value: data must be a valid JSON object")
+}
+
 func TestColumns(t *testing.T) {
 	d := web()
 	d.Spec.Replicas, d.Status = ptr(int32(3)), appsv1.DeploymentStatus{ReadyReplicas: 2, UpdatedReplicas: 1, AvailableReplicas: 2}
@@ -201,6 +287,9 @@ func Example() {
 		fmt.Println(r.Name, errs[0].Field, errs[0].Type)
 	}
 	// Output:
+	// controllerrevisions.apps data Required value
+	// daemonsets.apps spec.template.metadata.labels Invalid value
 	// deployments.apps spec.selector Required value
 	// replicasets.apps spec.selector Required value
+	// statefulsets.apps spec.podManagementPolicy Required value
 }

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -85,23 +84,17 @@ func count(n *int32) int32 {
 	return *n
 }
 
-func setDefault[T any](p **T, v T) {
-	if *p == nil {
-		*p = &v
-	}
-}
-
 func defaultDeployment(s *appsv1.DeploymentSpec) {
-	setDefault(&s.Replicas, 1)
-	setDefault(&s.RevisionHistoryLimit, 10)
-	setDefault(&s.ProgressDeadlineSeconds, 600)
+	core.DefaultTo(&s.Replicas, 1)
+	core.DefaultTo(&s.RevisionHistoryLimit, 10)
+	core.DefaultTo(&s.ProgressDeadlineSeconds, 600)
 	if s.Strategy.Type == "" {
 		s.Strategy.Type = appsv1.RollingUpdateDeploymentStrategyType
 	}
 	if s.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
-		setDefault(&s.Strategy.RollingUpdate, appsv1.RollingUpdateDeployment{})
-		setDefault(&s.Strategy.RollingUpdate.MaxUnavailable, intstr.FromString("25%"))
-		setDefault(&s.Strategy.RollingUpdate.MaxSurge, intstr.FromString("25%"))
+		core.DefaultTo(&s.Strategy.RollingUpdate, appsv1.RollingUpdateDeployment{})
+		core.DefaultTo(&s.Strategy.RollingUpdate.MaxUnavailable, intstr.FromString("25%"))
+		core.DefaultTo(&s.Strategy.RollingUpdate.MaxSurge, intstr.FromString("25%"))
 	}
 	core.DefaultPodTemplate(&s.Template)
 }
@@ -162,41 +155,15 @@ func validateStrategy(s *appsv1.DeploymentStrategy, path *field.Path) field.Erro
 
 func validateRolling(r *appsv1.RollingUpdateDeployment, path *field.Path) field.ErrorList {
 	unavailable, surge := path.Child("maxUnavailable"), path.Child("maxSurge")
-	errs := validateShare(r.MaxUnavailable, unavailable)
-	errs = append(errs, validateShare(r.MaxSurge, surge)...)
+	errs := core.ValidateShare(r.MaxUnavailable, unavailable)
+	errs = append(errs, core.ValidateShare(r.MaxSurge, surge)...)
 	if r.MaxUnavailable == nil || r.MaxSurge == nil {
 		return errs
 	}
-	if share(r.MaxUnavailable) == 0 && share(r.MaxSurge) == 0 {
+	if core.ShareOf(r.MaxUnavailable) == 0 && core.ShareOf(r.MaxSurge) == 0 {
 		errs = append(errs, field.Invalid(unavailable, r.MaxUnavailable, "may not be 0 when `maxSurge` is 0"))
 	}
-	if r.MaxUnavailable.Type == intstr.String && share(r.MaxUnavailable) > 100 {
-		errs = append(errs, field.Invalid(unavailable, r.MaxUnavailable, "must not be greater than 100%"))
-	}
-	return errs
-}
-
-func validateShare(n *intstr.IntOrString, path *field.Path) field.ErrorList {
-	if n == nil {
-		return field.ErrorList{field.Required(path, "")}
-	}
-	if n.Type == intstr.Int {
-		return notNegative(int64(n.IntVal), path)
-	}
-	var errs field.ErrorList
-	for _, msg := range utilvalidation.IsValidPercent(n.StrVal) {
-		errs = append(errs, field.Invalid(path, n, msg))
-	}
-	return errs
-}
-
-// share is the number of an int or a percentage.
-func share(n *intstr.IntOrString) int {
-	v, err := intstr.GetScaledValueFromIntOrPercent(n, 100, false)
-	if err != nil {
-		return 0
-	}
-	return v
+	return append(errs, core.ValidateAtMostAll(r.MaxUnavailable, unavailable)...)
 }
 
 func validateDeploymentStatus(n, o *appsv1.DeploymentStatus) field.ErrorList {
@@ -212,12 +179,18 @@ func validateDeploymentStatus(n, o *appsv1.DeploymentStatus) field.ErrorList {
 	if n.TerminatingReplicas != nil {
 		errs = append(errs, notNegative(int64(*n.TerminatingReplicas), status.Child("terminatingReplicas"))...)
 	}
+	return append(errs, validateCollisions(n.CollisionCount, o.CollisionCount)...)
+}
+
+// validateCollisions judges the count of collisions of hashes, which only grows.
+func validateCollisions(n, o *int32) field.ErrorList {
 	path := status.Child("collisionCount")
-	if n.CollisionCount != nil {
-		errs = append(errs, notNegative(int64(*n.CollisionCount), path)...)
+	var errs field.ErrorList
+	if n != nil {
+		errs = append(errs, notNegative(int64(*n), path)...)
 	}
-	if o.CollisionCount != nil && (n.CollisionCount == nil || *n.CollisionCount < *o.CollisionCount) {
-		errs = append(errs, field.Invalid(path, value(n.CollisionCount), "cannot be decremented"))
+	if o != nil && (n == nil || *n < *o) {
+		errs = append(errs, field.Invalid(path, value(n), "cannot be decremented"))
 	}
 	return errs
 }

@@ -5,7 +5,6 @@ package apps
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -24,7 +23,7 @@ import (
 
 // Resources returns every kind of this package.
 func Resources() []apimachinery.Resource {
-	return []apimachinery.Resource{Deployments(), ReplicaSets()}
+	return []apimachinery.Resource{Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), ControllerRevisions()}
 }
 
 var (
@@ -34,26 +33,16 @@ var (
 
 // framed puts name in front of columns, and age, containers, images and selector, in the words of format, behind them.
 func framed[T apimachinery.Object](workload func(T) (*corev1.PodSpec, *metav1.LabelSelector), format func(*metav1.LabelSelector) string, middle ...apimachinery.Column) []apimachinery.Column {
-	list := func(of func(*corev1.Container) string) func(T) any {
-		return func(o T) any {
-			pod, _ := workload(o)
-			var all []string
-			for i := range pod.Containers {
-				all = append(all, of(&pod.Containers[i]))
-			}
-			return strings.Join(all, ",")
-		}
-	}
 	columns := append([]apimachinery.Column{apimachinery.NameColumn()}, middle...)
-	return append(columns,
-		apimachinery.AgeColumn(),
-		apimachinery.Wide(apimachinery.ColumnOf("Containers", "string", list(func(c *corev1.Container) string { return c.Name }))),
-		apimachinery.Wide(apimachinery.ColumnOf("Images", "string", list(func(c *corev1.Container) string { return c.Image }))),
-		apimachinery.Wide(apimachinery.ColumnOf("Selector", "string", func(o T) any {
-			_, s := workload(o)
-			return format(s)
-		})),
-	)
+	columns = append(columns, apimachinery.AgeColumn())
+	columns = append(columns, core.ContainerColumns(func(o T) *corev1.PodSpec {
+		pod, _ := workload(o)
+		return pod
+	})...)
+	return append(columns, apimachinery.Wide(apimachinery.ColumnOf("Selector", "string", func(o T) any {
+		_, s := workload(o)
+		return format(s)
+	})))
 }
 
 // scaled is what a scale is read from and written to.
@@ -69,6 +58,7 @@ func scale[T apimachinery.Object](of func(T) scaled, set func(o T, replicas int3
 		Kind:  schema.GroupVersionKind{Group: autoscalingv1.GroupName, Version: "v1", Kind: "Scale"},
 		New:   func() apimachinery.Object { return &autoscalingv1.Scale{} },
 		Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},
+		Owns:  map[string]string{"spec.replicas": "spec.replicas"},
 		Get: func(o apimachinery.Object) (apimachinery.Object, error) {
 			have := of(o.(T))
 			selector, err := metav1.LabelSelectorAsSelector(have.selector)
@@ -114,8 +104,20 @@ func notNegative(n int64, path *field.Path) field.ErrorList {
 	return validation.ValidateNonnegativeField(n, path)
 }
 
-// validateSelected judges a selector, and the template that must have its labels.
+// validateSelected judges a selector, and, if that can be read, the template that must have its labels.
 func validateSelected(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, kind string) field.ErrorList {
+	errs := validateSelector(s, t, kind, "invalid label selector")
+	if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
+		return errs
+	}
+	path := spec.Child("template")
+	errs = append(errs, core.ValidatePodTemplate(t, path)...)
+	return append(errs, validateForever(t, path, "ReplicaSet")...)
+}
+
+// validateSelector judges a selector, and whether the template has its labels. unreadable is what is said of one that
+// makes no sense.
+func validateSelector(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, kind, unreadable string) field.ErrorList {
 	path := spec.Child("selector")
 	var errs field.ErrorList
 	if s == nil {
@@ -130,23 +132,22 @@ func validateSelected(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, kind s
 	}
 	selector, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
-		return append(errs, field.Invalid(path, s, "invalid label selector"))
+		return append(errs, field.Invalid(path, s, unreadable))
 	}
 	if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {
 		errs = append(errs, field.Invalid(spec.Child("template", "metadata", "labels"), t.Labels, "`selector` does not match template `labels`"))
 	}
-	return append(errs, validateTemplate(t)...)
+	return errs
 }
 
-// validateTemplate judges a template of pods that are to run for ever.
-func validateTemplate(t *corev1.PodTemplateSpec) field.ErrorList {
-	path := spec.Child("template")
-	errs := core.ValidatePodTemplate(t, path)
+// validateForever judges what of a template says how long its pods are to run: for ever.
+func validateForever(t *corev1.PodTemplateSpec, path *field.Path, kind string) field.ErrorList {
+	var errs field.ErrorList
 	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways {
 		errs = append(errs, field.NotSupported(path.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
 	}
 	if t.Spec.ActiveDeadlineSeconds != nil {
-		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported"))
+		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in "+kind+" is not Supported"))
 	}
 	return errs
 }

@@ -35,7 +35,7 @@ func ReplicaSets() apimachinery.Resource {
 		}},
 		Default: func(o apimachinery.Object) {
 			s := &o.(*appsv1.ReplicaSet).Spec
-			setDefault(&s.Replicas, 1)
+			core.DefaultTo(&s.Replicas, 1)
 			core.DefaultPodTemplate(&s.Template)
 		},
 		Prepare: func(_ context.Context, new, old apimachinery.Object) { prepareReplicaSet(new, old) },

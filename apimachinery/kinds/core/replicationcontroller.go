@@ -39,7 +39,7 @@ func ReplicationControllers() apimachinery.Resource {
 			return validateController(new.(controller))
 		},
 		Warnings: func(new, old apimachinery.Object) []string { return controllerWarnings(new.(controller), old) },
-		Orphan:   true,
+		Orphans:  true,
 		Subs: map[string]apimachinery.Subresource{
 			"status": statusOf(func(new, old controller) { new.Spec = old.Spec }, func(new, _ controller) field.ErrorList {
 				return append(ValidateFinalizers(new), validateControllerStatus(&new.Status)...)

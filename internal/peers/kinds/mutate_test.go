@@ -211,7 +211,7 @@ func (m *mutator) special(t reflect.Type) []reflect.Value {
 	case reflect.TypeFor[metav1.MicroTime]():
 		add(metav1.NewMicroTime(time.Unix(1.8e9, 5000)))
 	case reflect.TypeFor[runtime.RawExtension]():
-		for _, raw := range []string{"{}", "null", "[]", `"a"`, `{"a":1}`, `{"a":"` + strings.Repeat("a", 10<<10) + `"}`} {
+		for _, raw := range []string{"{}", "null", "[]", `"a"`, `{"a":1}`, "[1]", "5", "true", `{"a":"` + strings.Repeat("a", 10<<10) + `"}`} {
 			add(runtime.RawExtension{Raw: []byte(raw)})
 		}
 	case reflect.TypeFor[intstr.IntOrString]():

@@ -15,7 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	appsinstall "k8s.io/kubernetes/pkg/apis/apps/install"
+	autoscalinginstall "k8s.io/kubernetes/pkg/apis/autoscaling/install"
+	batchinstall "k8s.io/kubernetes/pkg/apis/batch/install"
 	certificatesinstall "k8s.io/kubernetes/pkg/apis/certificates/install"
 	coordinationinstall "k8s.io/kubernetes/pkg/apis/coordination/install"
 	coreinstall "k8s.io/kubernetes/pkg/apis/core/install"
@@ -23,6 +26,7 @@ import (
 	eventsinstall "k8s.io/kubernetes/pkg/apis/events/install"
 	networkinginstall "k8s.io/kubernetes/pkg/apis/networking/install"
 	nodeinstall "k8s.io/kubernetes/pkg/apis/node/install"
+	policyinstall "k8s.io/kubernetes/pkg/apis/policy/install"
 	rbacinstall "k8s.io/kubernetes/pkg/apis/rbac/install"
 	schedulinginstall "k8s.io/kubernetes/pkg/apis/scheduling/install"
 	storageinstall "k8s.io/kubernetes/pkg/apis/storage/install"
@@ -62,8 +66,16 @@ func replicaSetsOfPods(t *testing.T) []apimachinery.Object {
 // kubernetes is Kubernetes' scheme, which knows defaults and conversions.
 type kubernetes struct{ scheme *runtime.Scheme }
 
+// onSince137 are features that v1.37 has on by default, and the release that is compared with has not.
+var onSince137 = []string{"MaxUnavailableStatefulSet", "HPAScaleToZero"}
+
 func newKubernetes() kubernetes {
 	capabilities.Setup(true, 0) // --allow-privileged
+	for _, on := range onSince137 {
+		if err := utilfeature.DefaultMutableFeatureGate.SetFromMap(map[string]bool{on: true}); err != nil {
+			panic(err)
+		}
+	}
 	s := runtime.NewScheme()
 	coreinstall.Install(s)
 	coordinationinstall.Install(s)
@@ -77,7 +89,16 @@ func newKubernetes() kubernetes {
 	schedulinginstall.Install(s)
 	certificatesinstall.Install(s)
 	installExtensions(s)
+	batchinstall.Install(s)
+	autoscalinginstall.Install(s)
+	policyinstall.Install(s)
 	return kubernetes{s}
+}
+
+// taken is internal for an object that nobody else has. As in a request, parts that its defaults gave to two fields
+// are still one.
+func (k kubernetes) taken(o runtime.Object) (runtime.Object, error) {
+	return k.scheme.UnsafeConvertToVersion(o, schema.GroupVersion{Group: o.GetObjectKind().GroupVersionKind().Group, Version: runtime.APIVersionInternal})
 }
 
 // internal returns an object of a versioned type as Kubernetes works on it, without defaults.

@@ -13,8 +13,14 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/kubernetes/pkg/registry/apps/controllerrevision"
+	"k8s.io/kubernetes/pkg/registry/apps/daemonset"
 	"k8s.io/kubernetes/pkg/registry/apps/deployment"
 	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
+	"k8s.io/kubernetes/pkg/registry/apps/statefulset"
+	"k8s.io/kubernetes/pkg/registry/autoscaling/horizontalpodautoscaler"
+	"k8s.io/kubernetes/pkg/registry/batch/cronjob"
+	"k8s.io/kubernetes/pkg/registry/batch/job"
 	csr "k8s.io/kubernetes/pkg/registry/certificates/certificates"
 	"k8s.io/kubernetes/pkg/registry/coordination/lease"
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
@@ -36,6 +42,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/networking/networkpolicy"
 	"k8s.io/kubernetes/pkg/registry/networking/servicecidr"
 	"k8s.io/kubernetes/pkg/registry/node/runtimeclass"
+	"k8s.io/kubernetes/pkg/registry/policy/poddisruptionbudget"
 	"k8s.io/kubernetes/pkg/registry/rbac/clusterrole"
 	"k8s.io/kubernetes/pkg/registry/rbac/clusterrolebinding"
 	"k8s.io/kubernetes/pkg/registry/rbac/role"
@@ -50,12 +57,15 @@ import (
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
+	"github.com/bedplate/bedplate/apimachinery/kinds/autoscaling"
+	"github.com/bedplate/bedplate/apimachinery/kinds/batch"
 	"github.com/bedplate/bedplate/apimachinery/kinds/certificates"
 	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 	"github.com/bedplate/bedplate/apimachinery/kinds/discovery"
 	"github.com/bedplate/bedplate/apimachinery/kinds/networking"
 	nodekinds "github.com/bedplate/bedplate/apimachinery/kinds/node"
+	"github.com/bedplate/bedplate/apimachinery/kinds/policy"
 	"github.com/bedplate/bedplate/apimachinery/kinds/rbac"
 	"github.com/bedplate/bedplate/apimachinery/kinds/scheduling"
 	"github.com/bedplate/bedplate/apimachinery/kinds/storage"
@@ -129,6 +139,13 @@ func pairs() []pair {
 		{rbac.ClusterRoleBindings(), clusterrolebinding.Strategy, none},
 		{apps.Deployments(), deployment.Strategy, map[string]updater{"status": deployment.StatusStrategy}},
 		{apps.ReplicaSets(), replicaset.Strategy, map[string]updater{"status": replicaset.StatusStrategy}},
+		{apps.StatefulSets(), statefulset.Strategy, map[string]updater{"status": statefulset.StatusStrategy}},
+		{apps.DaemonSets(), daemonset.Strategy, map[string]updater{"status": daemonset.StatusStrategy}},
+		{apps.ControllerRevisions(), controllerrevision.Strategy, none},
+		{batch.Jobs(), job.Strategy, map[string]updater{"status": job.StatusStrategy}},
+		{batch.CronJobs(), cronjob.Strategy, map[string]updater{"status": cronjob.StatusStrategy}},
+		{autoscaling.HorizontalPodAutoscalers(), horizontalpodautoscaler.Strategy, map[string]updater{"status": horizontalpodautoscaler.StatusStrategy}},
+		{policy.PodDisruptionBudgets(), poddisruptionbudget.Strategy, map[string]updater{"status": poddisruptionbudget.StatusStrategy}},
 	}
 	var out []pair
 	for _, k := range all {
@@ -156,6 +173,13 @@ type rules struct {
 	prepare  func(new, old runtime.Object)
 	validate func(new, old runtime.Object) field.ErrorList
 	after    func(runtime.Object)
+}
+
+// verdict is what validate says, unless it panics, as it does at an indexed job with a success policy but no
+// completions.
+func (r rules) verdict(new, old runtime.Object) (errs field.ErrorList, survived bool) {
+	defer func() { survived = recover() == nil }()
+	return r.validate(new, old), true
 }
 
 func ofUpdates(s updater, ctx context.Context) rules {
