@@ -51,6 +51,8 @@ type view struct {
 	shape    func() (*structural.Type, error)
 	renderer func() (*table.Renderer, error)
 	resets   func() map[string]managedfields.Set
+	// custom is set of views whose objects are *unstructured.Unstructured.
+	custom *custom
 	// deprecated is what everybody is warned of who uses the view; "" if it is not deprecated.
 	deprecated string
 }
@@ -86,8 +88,15 @@ func (k *kind) newView(declared *apimachinery.View, encoding uint32, types *stru
 		kind: k, found: apimachinery.Found{Resource: k.res, View: declared}, encoding: encoding,
 		gvk: declared.GroupVersionKind, gr: declared.Resource().GroupResource(), fields: map[string]int{},
 	}
-	v.deprecated = deprecation(v.found.New(), v.gvk)
+	v.deprecated = declared.Deprecated
+	if v.deprecated == "" {
+		v.deprecated = deprecation(v.found.New(), v.gvk)
+	}
 	v.shape = sync.OnceValues(func() (*structural.Type, error) { return types.Of(v.found.New()) })
+	if declared.Schema != nil {
+		v.custom = &custom{schema: sync.OnceValues(declared.Schema)}
+		v.shape = v.custom.shape
+	}
 	v.renderer = sync.OnceValues(func() (*table.Renderer, error) { return table.New(declared, now) })
 	v.resets = sync.OnceValue(v.makeResets)
 	return v

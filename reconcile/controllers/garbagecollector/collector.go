@@ -87,7 +87,7 @@ func (c *collector) run(ctx context.Context) error {
 func (c *collector) followAll(ctx context.Context) error {
 	var fresh []*follow
 	for _, res := range c.registry.All() {
-		view := &res.Views[0]
+		view := res.Preferred()
 		if gvr := view.Resource(); collectable(res) && c.follows[gvr] == nil {
 			f, err := c.follow(gvr, view.GroupVersionKind.GroupKind(), res.Namespaced)
 			if err != nil {
