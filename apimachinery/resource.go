@@ -140,6 +140,9 @@ type View struct {
 type Schema interface {
 	// Prune takes what the schema doesn't know out of an object, and returns the paths of it ("spec.foo").
 	Prune(o map[string]any) []string
+	// Coerce gives the metadata of embedded resources the form of ObjectMeta, and returns the paths of what that doesn't
+	// have. What can't be read is an error; with drop, it is taken out.
+	Coerce(o map[string]any, drop bool) (unknown []string, err error)
 	// Default fills in what was left out. It is idempotent.
 	Default(o map[string]any)
 	// Shape is what managed fields and apply go by.

@@ -70,7 +70,11 @@ func (v *view) readCustom(body []byte, into *unstructured.Unstructured) (strict 
 		more = append(more, fmt.Errorf("unknown field %q", path))
 	}
 	s.Default(o)
-	return append(strict, more...), nil
+	unknown, err := s.Coerce(o, false)
+	for _, path := range unknown {
+		more = append(more, fmt.Errorf("unknown field %q", path))
+	}
+	return append(strict, more...), err
 }
 
 // fillKind writes what the object doesn't say of its kind.
@@ -160,7 +164,8 @@ func (v *view) stored(raw []byte) (apimachinery.Object, error) {
 	}
 	s.Prune(u.Object)
 	s.Default(u.Object)
-	return u, nil
+	_, err = s.Coerce(u.Object, true)
+	return u, err
 }
 
 type tidyForm struct{ v *view }
