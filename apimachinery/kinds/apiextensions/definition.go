@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/cel"
 )
 
 // CleanupFinalizer keeps a definition that is being deleted until its instances are gone.
@@ -21,6 +22,7 @@ const CleanupFinalizer = apiext.CustomResourceCleanupFinalizer
 // CustomResourceDefinitions declares apiextensions.k8s.io/v1 CustomResourceDefinition. A definition that is deleted gets
 // [CleanupFinalizer], and goes once that has been taken away.
 func CustomResourceDefinitions() apimachinery.Resource {
+	j := &judge{rules: cel.New()}
 	return apimachinery.Resource{
 		Name:   schema.GroupResource{Group: apiext.GroupName, Resource: "customresourcedefinitions"},
 		Prefix: "apiextensions.k8s.io/customresourcedefinitions",
@@ -34,7 +36,7 @@ func CustomResourceDefinitions() apimachinery.Resource {
 		}},
 		Default:     func(o apimachinery.Object) { setDefaults(o.(*apiext.CustomResourceDefinition)) },
 		Prepare:     prepare,
-		Validate:    validate,
+		Validate:    j.validate,
 		Warnings:    warnings,
 		Conditional: true,
 		BeginDelete: func(o apimachinery.Object) { beginDelete(o.(*apiext.CustomResourceDefinition)) },

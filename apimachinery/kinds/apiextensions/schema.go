@@ -1,19 +1,24 @@
 package apiextensions
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
 	apiext "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/cel"
+	"github.com/bedplate/bedplate/apimachinery/jsonschema"
 )
 
-// checkSchema judges a schema; old is what it was before, nil if it is new.
-func checkSchema(context.Context, *apiext.JSONSchemaProps, *apiext.JSONSchemaProps, *field.Path) field.ErrorList {
-	return nil
+// checkSchema judges a schema, and the rules in it; old is what it was before, nil if it is new.
+func (j *judge) checkSchema(s, old *apiext.JSONSchemaProps, at *field.Path, status bool) field.ErrorList {
+	errs := jsonschema.Check(s, at, jsonschema.CheckOptions{Status: status})
+	return append(errs, j.rules.CheckSchema(s, at, cel.SchemaCheck{
+		Broken: len(errs) > 0, Unchanged: old != nil && equality.Semantic.DeepEqual(s, old),
+	})...)
 }
 
 // warnings tell of what a schema says in vain, as far as it did not say so before.

@@ -13,18 +13,24 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/cel"
 )
 
 var spec = field.NewPath("spec")
 
-func validate(ctx context.Context, new, old apimachinery.Object) field.ErrorList {
+// judge judges definitions. It has the language of their rules, which is set up when the first rule is met.
+type judge struct {
+	rules *cel.Environment
+}
+
+func (j *judge) validate(_ context.Context, new, old apimachinery.Object) field.ErrorList {
 	n := new.(*apiext.CustomResourceDefinition)
 	o, _ := old.(*apiext.CustomResourceDefinition)
 	var errs field.ErrorList
 	if want := n.Spec.Names.Plural + "." + n.Spec.Group; o == nil && n.Name != want {
 		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), n.Name, `must be spec.names.plural+"."+spec.group`))
 	}
-	errs = append(errs, validateSpec(ctx, n, o)...)
+	errs = append(errs, j.validateSpec(n, o)...)
 	if o != nil {
 		errs = append(errs, validateImmutable(n, o)...)
 	}
@@ -37,7 +43,7 @@ func validate(ctx context.Context, new, old apimachinery.Object) field.ErrorList
 	return errs
 }
 
-func validateSpec(ctx context.Context, n, o *apiext.CustomResourceDefinition) field.ErrorList {
+func (j *judge) validateSpec(n, o *apiext.CustomResourceDefinition) field.ErrorList {
 	s := &n.Spec
 	var errs field.ErrorList
 	switch msgs := utilvalidation.IsDNS1123Subdomain(s.Group); {
@@ -55,7 +61,7 @@ func validateSpec(ctx context.Context, n, o *apiext.CustomResourceDefinition) fi
 	default:
 		errs = append(errs, field.NotSupported(spec.Child("scope"), s.Scope, []apiext.ResourceScope{apiext.ClusterScoped, apiext.NamespaceScoped}))
 	}
-	errs = append(errs, validateVersions(ctx, n, o)...)
+	errs = append(errs, j.validateVersions(n, o)...)
 	names := spec.Child("names")
 	for _, required := range []struct{ name, value string }{
 		{"plural", s.Names.Plural}, {"singular", s.Names.Singular}, {"kind", s.Names.Kind}, {"listKind", s.Names.ListKind},

@@ -1,9 +1,7 @@
 package apiextensions
 
 import (
-	"context"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"unicode"
@@ -36,7 +34,7 @@ func hoist(versions []apiext.CustomResourceDefinitionVersion) hoisted {
 	return h
 }
 
-func validateVersions(ctx context.Context, n, o *apiext.CustomResourceDefinition) field.ErrorList {
+func (j *judge) validateVersions(n, o *apiext.CustomResourceDefinition) field.ErrorList {
 	versions, at := n.Spec.Versions, spec.Child("versions")
 	var errs field.ErrorList
 	h := hoist(versions)
@@ -62,7 +60,7 @@ func validateVersions(ctx context.Context, n, o *apiext.CustomResourceDefinition
 			return at.Index(i).Child(own)
 		}
 		if !h.schema || i == 0 {
-			errs = append(errs, validateSchema(ctx, v, before(o, v.Name), place(h.schema, "validation", "schema"), at.Index(i), status && h.schema || hasStatus(*v))...)
+			errs = append(errs, j.validateSchema(v, before(o, v.Name), place(h.schema, "validation", "schema"), at.Index(i), status && h.schema || hasStatus(*v))...)
 		}
 		if !h.subresources || i == 0 {
 			errs = append(errs, validateSubresources(v.Subresources, place(h.subresources, "subresources", "subresources"))...)
@@ -126,52 +124,19 @@ func badDeprecation(v *apiext.CustomResourceDefinitionVersion) (msgs []string) {
 	return msgs
 }
 
-// validateSchema judges the schema of a version: that it is there, what it may have at its root, and what it says.
-func validateSchema(ctx context.Context, v, old *apiext.CustomResourceDefinitionVersion, at, version *field.Path, status bool) field.ErrorList {
+// validateSchema judges the schema of a version: that it is there, and what it says.
+func (j *judge) validateSchema(v, old *apiext.CustomResourceDefinitionVersion, at, version *field.Path, status bool) field.ErrorList {
 	if v.Schema == nil || v.Schema.OpenAPIV3Schema == nil {
 		if old != nil && (old.Schema == nil || old.Schema.OpenAPIV3Schema == nil) && !v.Served {
 			return nil
 		}
 		return field.ErrorList{field.Required(version.Child("schema", "openAPIV3Schema"), "")}
 	}
-	s := v.Schema.OpenAPIV3Schema
-	var errs field.ErrorList
-	if status {
-		errs = validateRoot(s, at.Child("openAPIV3Schema"))
-	}
-	if s.Nullable {
-		errs = append(errs, field.Forbidden(at.Child("openAPIV3Schema.nullable"), "nullable cannot be true at the root"))
-	}
 	var before *apiext.JSONSchemaProps
 	if old != nil && old.Schema != nil {
 		before = old.Schema.OpenAPIV3Schema
 	}
-	return append(errs, checkSchema(ctx, s, before, at.Child("openAPIV3Schema"))...)
-}
-
-// atRoot are the fields that the root of a schema may have beside a status subresource, as the status is then judged
-// by properties["status"] alone.
-var atRoot = []string{
-	"Description", "Type", "Format", "Title", "Maximum", "ExclusiveMaximum", "Minimum", "ExclusiveMinimum", "MaxLength",
-	"MinLength", "Pattern", "MaxItems", "MinItems", "UniqueItems", "MultipleOf", "Required", "Items", "Properties",
-	"ExternalDocs", "Example", "XPreserveUnknownFields", "XValidations",
-}
-
-func validateRoot(s *apiext.JSONSchemaProps, at *field.Path) field.ErrorList {
-	v := reflect.ValueOf(s).Elem()
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Name
-		switch {
-		case v.Field(i).IsZero():
-		case name == "Type":
-			if s.Type != "object" {
-				return field.ErrorList{field.Invalid(field.NewPath(at.String()+".type"), s.Type, `only "object" is allowed as the type at the root of the schema if the status subresource is enabled`)}
-			}
-		case !slices.Contains(atRoot, name):
-			return field.ErrorList{field.Invalid(at, *s, fmt.Sprintf("only %v fields are allowed at the root of the schema if the status subresource is enabled", atRoot))}
-		}
-	}
-	return nil
+	return j.checkSchema(v.Schema.OpenAPIV3Schema, before, at.Child("openAPIV3Schema"), status)
 }
 
 func validateSubresources(s *apiext.CustomResourceSubresources, at *field.Path) field.ErrorList {

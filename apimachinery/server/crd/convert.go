@@ -18,8 +18,8 @@ type Convert func(ctx context.Context, objects []*unstructured.Unstructured, to 
 // converter converts the objects of a definition.
 type converter struct {
 	by    Convert
-	batch bool // many at a time are cheaper
-	kind  string
+	batch bool   // many at a time are cheaper
+	what  string // for errors
 }
 
 func (c converter) batches() bool { return c.batch }
@@ -69,10 +69,10 @@ func (r *defined) toAll(ctx context.Context, v *version, all []apimachinery.Obje
 	}
 	converted, err := r.convert.by(ctx, others, to)
 	if err != nil {
-		return nil, fmt.Errorf("conversion webhook for %v failed: %w", before[0].GroupVersionKind(), err)
+		return nil, fmt.Errorf("%s for %v failed: %w", r.convert.what, before[0].GroupVersionKind(), err)
 	}
 	if len(converted) != len(others) {
-		return nil, fmt.Errorf("conversion webhook for %v returned %d objects, expected %d", before[0].GroupVersionKind(), len(converted), len(others))
+		return nil, fmt.Errorf("%s for %v returned %d objects, expected %d", r.convert.what, before[0].GroupVersionKind(), len(converted), len(others))
 	}
 	s, err := v.schema()
 	if err != nil {
@@ -80,7 +80,7 @@ func (r *defined) toAll(ctx context.Context, v *version, all []apimachinery.Obje
 	}
 	for i, u := range converted {
 		if err := settle(before[i], u, v.gvk); err != nil {
-			return nil, fmt.Errorf("conversion webhook for %v returned invalid converted object at index %d: %w", before[i].GroupVersionKind(), i, err)
+			return nil, fmt.Errorf("%s for %v returned invalid converted object at index %d: %w", r.convert.what, before[i].GroupVersionKind(), i, err)
 		}
 		s.Prune(u.Object)
 		out[places[i]] = u

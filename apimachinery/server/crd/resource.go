@@ -15,6 +15,7 @@ import (
 	kversion "k8s.io/apimachinery/pkg/version"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/cel"
 )
 
 // version is what is kept of a version of a definition while nobody asks for it.
@@ -31,16 +32,17 @@ type defined struct {
 	name     schema.GroupResource
 	versions map[string]*version // by apiVersion
 	convert  converter
+	language *cel.Environment
 	closing  *atomic.Bool // nothing may be created any more
 }
 
 // resourceOf makes the resource that an established definition defines. raw is the definition's JSON, of which the
 // schemas are read when they are needed; closing says when nothing may be created any more.
-func resourceOf(d *apiext.CustomResourceDefinition, raw []byte, convert converter, closing *atomic.Bool) apimachinery.Resource {
+func resourceOf(d *apiext.CustomResourceDefinition, raw []byte, convert converter, language *cel.Environment, closing *atomic.Bool) apimachinery.Resource {
 	names := &d.Status.AcceptedNames
 	r := &defined{
 		name:     schema.GroupResource{Group: d.Spec.Group, Resource: names.Plural},
-		versions: map[string]*version{}, convert: convert, closing: closing,
+		versions: map[string]*version{}, convert: convert, language: language, closing: closing,
 	}
 	out := apimachinery.Resource{
 		Name: r.name, Prefix: d.Spec.Group + "/" + names.Plural, Namespaced: d.Spec.Scope == apiext.NamespaceScoped,
@@ -72,7 +74,7 @@ func (r *defined) add(d *apiext.CustomResourceDefinition, i int, raw []byte) *ve
 		status: declared.Subresources != nil && declared.Subresources.Status != nil,
 		scale:  newScaling(declared.Subresources),
 	}
-	v.schema = sync.OnceValues(func() (*compiled, error) { return compileFrom(raw, v.gvk.Version) })
+	v.schema = sync.OnceValues(func() (*compiled, error) { return compileFrom(raw, v.gvk.Version, r.language) })
 	v.reading = func() (apimachinery.Schema, error) { return v.schema() }
 	r.versions[v.gvk.GroupVersion().String()] = v
 	return v

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/cel"
 	"github.com/bedplate/bedplate/apimachinery/jsonschema"
 	"github.com/bedplate/bedplate/apimachinery/structural"
 )
@@ -15,12 +16,13 @@ import (
 // compiled is the schema of a version, ready for use.
 type compiled struct {
 	schema, status *jsonschema.Schema
+	rules          *cel.Rules
 }
 
 var _ apimachinery.Schema = (*compiled)(nil)
 
 // compileFrom reads the schema of a version out of a definition's JSON, and compiles it.
-func compileFrom(raw []byte, version string) (*compiled, error) {
+func compileFrom(raw []byte, version string, language *cel.Environment) (*compiled, error) {
 	s, err := schemaIn(raw, version)
 	if err != nil {
 		return nil, err
@@ -29,7 +31,7 @@ func compileFrom(raw []byte, version string) (*compiled, error) {
 	if c.schema, err = jsonschema.Compile(s); err != nil {
 		return nil, err
 	}
-	c.status = c.schema.Field("status")
+	c.status, c.rules = c.schema.Field("status"), language.Rules(s, true)
 	return c, nil
 }
 
@@ -52,10 +54,11 @@ func schemaFrom(raw []byte, version string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s == nil {
-		return []byte(`{"type":"object"}`), nil
+	o, err := jsonschema.OpenAPI(s, 3)
+	if err != nil {
+		return nil, err
 	}
-	return apimachinery.Encode(s)
+	return apimachinery.Encode(o)
 }
 
 // Prune implements apimachinery.Schema.
@@ -95,6 +98,13 @@ func (c *compiled) validateStatus(ctx context.Context, new, old map[string]any, 
 }
 
 // ruled adds what the rules of the schema say, if what is known already leaves sense in asking them.
-func (c *compiled) ruled(_ context.Context, _, _ any, errs field.ErrorList) field.ErrorList {
-	return errs
+func (c *compiled) ruled(ctx context.Context, new, old any, errs field.ErrorList) field.ErrorList {
+	if c.rules == nil {
+		return errs
+	}
+	if cel.Blocks(errs) {
+		return append(errs, cel.NotChecked())
+	}
+	found, _ := c.rules.Validate(ctx, nil, new, old, cel.Budget)
+	return append(errs, found...)
 }
