@@ -12,7 +12,9 @@ import (
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/kinds"
+	"github.com/bedplate/bedplate/apimachinery/kinds/apiextensions"
 	"github.com/bedplate/bedplate/apimachinery/server"
+	"github.com/bedplate/bedplate/apimachinery/server/crd"
 	"github.com/bedplate/bedplate/apimachinery/server/nodeproxy"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
@@ -98,7 +100,7 @@ func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
 			p.security.issuer.Serve(&all[i])
 		}
 	}
-	all = slices.Concat(all, server.ReviewResources(p.security.tokens, p.security.authorizer), p.c.Resources)
+	all = slices.Concat(all, apiextensions.Resources(), server.ReviewResources(p.security.tokens, p.security.authorizer), p.c.Resources)
 	return apimachinery.NewRegistry(all...)
 }
 
@@ -120,6 +122,10 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	custom, err := crd.New(crd.Config{Registry: p.registry, Services: server.ServiceResolverFunc(p.security.lookup.resolve), Convert: p.c.Convert, Log: p.c.Log})
+	if err != nil {
+		return err
+	}
 	at, err := p.listen()
 	if err != nil {
 		return err
@@ -127,7 +133,7 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	p.server, err = server.New(server.Config{
 		Registry: p.registry, DB: p.db, Listener: at[0], Also: at[1:], TLS: tls, Connectors: connectors, Allocator: p.services,
 		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: p.security.admission,
-		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer,
+		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer, Await: custom.Await,
 	})
 	if err != nil {
 		return errors.Join(err, closeAll(at))
@@ -138,7 +144,10 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 			return errors.Join(fmt.Errorf("register metrics: %w", err), closeAll(at))
 		}
 	}
-	return p.layers.start(ctx, "API server", p.server.Run, p.server.Ready())
+	if err := p.layers.start(ctx, "API server", p.server.Run, p.server.Ready()); err != nil {
+		return err
+	}
+	return p.layers.start(ctx, "custom resources", func(ctx context.Context) error { return custom.Run(ctx, p.server) }, custom.Synced())
 }
 
 // tables are those of all kinds that are stored.

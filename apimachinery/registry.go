@@ -244,6 +244,12 @@ func (r *Registry) ForResource(gvr schema.GroupVersionResource) (Found, bool) {
 	return f, ok
 }
 
+// Served says whether anything is served as gvr.
+func (r *Registry) Served(gvr schema.GroupVersionResource) bool {
+	_, ok := r.ForResource(gvr)
+	return ok
+}
+
 // ForKind finds the view of a kind.
 func (r *Registry) ForKind(gvk schema.GroupVersionKind) (Found, bool) {
 	r.mu.RLock()

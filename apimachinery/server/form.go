@@ -169,7 +169,10 @@ func (k *kind) metadata(e *storage.Entry, into *metav1.ObjectMeta) error {
 }
 
 func (k *kind) decodeHub(raw []byte, encoding uint32) (apimachinery.Object, error) {
-	v := k.views[encoding-1]
+	v := k.encoded(encoding)
+	if v == nil {
+		return nil, fmt.Errorf("%s has no encoding %d", k.res.Name, encoding)
+	}
 	o := v.found.New()
 	if v.custom != nil {
 		return v.stored(raw)
@@ -190,14 +193,15 @@ func (k *kind) rewrite(raw []byte, to uint32) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if to == 0 || int(to) > len(k.views) {
+	v := k.encoded(to)
+	if v == nil {
 		return nil, fmt.Errorf("%s has no encoding %d", k.res.Name, to)
 	}
 	hub, err := k.decodeHub(raw, h.Encoding)
 	if err != nil {
 		return nil, err
 	}
-	return k.views[to-1].encode(hub)
+	return v.encode(hub)
 }
 
 // toHub converts an object of the view's type, which it may change.

@@ -167,6 +167,7 @@ func (s *Server) kind(res *apimachinery.Resource) (*kind, error) {
 	}
 	s.prune()
 	k = s.newKind(res)
+	k.life, k.retire = context.WithCancel(s.life)
 	if err := k.open(s.c.DB); err != nil {
 		return nil, err
 	}
@@ -181,6 +182,10 @@ func (s *Server) prune() {
 			continue
 		}
 		delete(s.kinds, res)
+		if s.inherited(k) {
+			continue
+		}
+		k.retire()
 		if k.table != nil {
 			s.c.DB.Drop(k.table)
 		}

@@ -2,6 +2,7 @@ package crd
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"reflect"
 	"slices"
@@ -37,6 +38,7 @@ type served struct {
 	name       schema.GroupResource // empty: it isn't
 	uid        types.UID
 	generation int64
+	spec       [sha256.Size]byte // of its JSON
 	names      apiext.CustomResourceDefinitionNames
 	closing    *atomic.Bool
 }
@@ -210,7 +212,16 @@ func (c *Controller) serve(d *apiext.CustomResourceDefinition, raw []byte) {
 		uid:  d.UID, generation: d.Generation, names: d.Status.AcceptedNames, closing: was.closing,
 	}
 	terminating := d.DeletionTimestamp != nil || isTrue(d, apiext.Terminating)
-	if was.name.Resource != "" && was.uid == now.uid && was.generation == now.generation && reflect.DeepEqual(was.names, now.names) {
+	same := was.name.Resource != "" && was.uid == now.uid && reflect.DeepEqual(was.names, now.names)
+	if now.spec = was.spec; !same || was.generation != now.generation { // deletion counts as a generation, too
+		spec, err := apimachinery.Encode(&d.Spec)
+		if err != nil {
+			c.c.Log.Error("definition not served", "name", d.Name, "err", err)
+			return
+		}
+		now.spec = sha256.Sum256(spec)
+	}
+	if same && was.spec == now.spec {
 		was.closing.Store(terminating)
 		return
 	}
