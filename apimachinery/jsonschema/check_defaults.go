@@ -76,16 +76,17 @@ func (c *defaultsChecker) inMeta(n *node, in surroundings, at *field.Path) {
 }
 
 func (c *defaultsChecker) plain(n *node, at *field.Path) {
-	v := runtime.DeepCopyJSONValue(n.fallback)
+	pruned := runtime.DeepCopyJSONValue(n.fallback)
 	var p pruner
-	p.value(v, n, nil)
-	if !reflect.DeepEqual(v, n.fallback) {
-		c.add(field.Invalid(at, n.fallback, "must not have unknown fields"))
-	}
-	v = runtime.DeepCopyJSONValue(n.fallback)
+	p.value(pruned, n, nil)
+	v := runtime.DeepCopyJSONValue(n.fallback)
 	var co coercer
-	if err := co.value(at, v, n); err != nil {
-		c.add(err)
+	coerced := co.value(at, v, n)
+	if !reflect.DeepEqual(pruned, n.fallback) {
+		c.add(field.Invalid(at, v, "must not have unknown fields")) // the value as metadata has it, as Kubernetes shows it
+	}
+	if coerced != nil {
+		c.add(coerced)
 	} else if errs := embeddedResources(at, v, n); len(errs) > 0 {
 		for _, err := range errs {
 			c.add(err)

@@ -55,6 +55,7 @@ func (s *Schema) Field(name string) *Schema {
 type builder struct {
 	raw      bool // as defaults are checked: formats and int-or-string as they stand
 	nodes    int
+	nested   int // how many allOf, anyOf, oneOf and not are around
 	interned map[string]*node
 	ids      map[*node]uint64
 	texts    map[string]string
@@ -96,6 +97,9 @@ func (b *builder) schema(s *apiextensionsv1.JSONSchemaProps, depth int, meta *st
 		n.types = tInteger | tString
 	}
 	n.marks = marksOf(s)
+	if b.raw && b.nested > 0 { // where defaults are checked, it plays no part
+		n.marks &^= additional | deniesAdditional
+	}
 	if err := b.children(s, &n, depth, meta); err != nil {
 		return nil, err
 	}
@@ -162,6 +166,7 @@ func marksOf(s *apiextensionsv1.JSONSchemaProps) marks {
 	set(s.ExclusiveMaximum, exclusiveMaximum)
 	set(s.ExclusiveMinimum, exclusiveMinimum)
 	set(s.UniqueItems, uniqueItems)
+	set(s.Format != "" && s.Format != "byte", formatted)
 	if a := s.AdditionalProperties; a != nil {
 		m |= additional
 		set(!a.Allows && a.Schema == nil, deniesAdditional)
@@ -200,7 +205,7 @@ func (b *builder) children(s *apiextensionsv1.JSONSchemaProps, n *node, depth in
 			return fmt.Errorf("%w, in items", err)
 		}
 	}
-	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
+	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil && n.marks.has(additional) {
 		if n.extra, err = adopt(s.AdditionalProperties.Schema, "*", false); err != nil {
 			return fmt.Errorf("%w, in additionalProperties", err)
 		}
@@ -319,6 +324,8 @@ func (b *builder) rules(s *apiextensionsv1.JSONSchemaProps, n *node, depth int) 
 		}
 		r.enum = append(r.enum, v)
 	}
+	b.nested++
+	defer func() { b.nested-- }()
 	var err error
 	if r.allOf, err = b.junctor(s.AllOf, "allOf", depth); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package jsonschema
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,7 +70,8 @@ func (c *coercer) value(at *field.Path, v any, n *node) *field.Error {
 				return err
 			}
 		}
-		for name, m := range v {
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			m := v[name]
 			child, specified := n.property(name)
 			path := at.Child(name)
 			if !specified {

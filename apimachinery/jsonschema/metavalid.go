@@ -1,12 +1,10 @@
 package jsonschema
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/operation"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	metavalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -94,5 +92,5 @@ func objectMeta(at *field.Path, o map[string]any) field.ErrorList {
 		}
 		return content.IsPathSegmentName(name)
 	}
-	return metavalidation.ValidateObjectMetaDeclaratively(context.Background(), operation.Create, meta, nil, meta.Namespace != "", segment, at.Child("metadata"), false)
+	return metavalidation.ValidateObjectMeta(meta, meta.Namespace != "", segment, at.Child("metadata"))
 }

@@ -46,6 +46,7 @@ const (
 	exclusiveMaximum
 	exclusiveMinimum
 	uniqueItems
+	formatted // a format stands there, known or not, other than byte
 )
 
 func (m marks) has(o marks) bool { return m&o != 0 }
@@ -125,10 +126,10 @@ func (n *node) member(name string) (child *node, specified bool) {
 	return n.extra, n.marks.has(additional)
 }
 
-// replacesNull reports whether a null is no value by this schema.
+// refusesNull reports whether a null is no value by this schema.
 func (n *node) refusesNull() bool { return n != nil && !n.marks.has(nullable) }
 
-// name is how an error calls the types.
+// typeName is how an error calls the types.
 func (n *node) typeName() string {
 	if n.types == tInteger|tString {
 		return "integer,string"

@@ -130,7 +130,7 @@ func (w *walker) checked(n *node, v, old any, ratchet bool, at *where) (r result
 		return r
 	}
 	if v == nil {
-		if n.types != 0 && !n.marks.has(nullable) {
+		if n.types != 0 && !n.marks.has(nullable) && n.other != "null" {
 			r.add(wrongType(at, n.typeName(), "null"))
 		} else {
 			r.matches++
