@@ -258,3 +258,22 @@ func reasons() []apiextensionsv1.FieldValueErrorReason {
 }
 
 func broken(s string) bool { return strings.ContainsAny(s, "\n\r") }
+
+// Estimates returns the most that each rule at the root of a schema costs by estimate, 0 for one that doesn't compile.
+func (e *Environment) Estimates(s *apiextensionsv1.JSONSchemaProps, root bool) ([]uint64, error) {
+	c, err := e.compiler()
+	if err != nil {
+		return nil, err
+	}
+	n := newNode(s, root)
+	d := c.declare(n)
+	if d == nil {
+		return nil, fmt.Errorf("estimate costs of rules: expressions can't see data of this schema")
+	}
+	p := &place{c: c, d: d}
+	costs := make([]uint64, len(n.rules))
+	for i := range n.rules {
+		costs[i] = p.compile(&n.rules[i], true).cost
+	}
+	return costs, nil
+}

@@ -66,7 +66,7 @@ func (p *place) env(optional bool) (*celgo.Env, error) {
 
 // compiled is a rule that was checked. Errors are texts, as they become those of fields.
 type compiled struct {
-	rule, message *celgo.Ast // nil if there is none, or an error
+	rule, message celgo.Program // nil if there is none, or an error
 	err           string
 	messageErr    string
 	usesOld       bool
@@ -84,47 +84,59 @@ func (p *place) compile(r *apiextensionsv1.ValidationRule, estimate bool) (c com
 		c.err = "compilation failed: " + err.Error()
 		return c
 	}
-	rule, issues := env.Compile(r.Rule)
+	ast, issues := env.Compile(r.Rule)
 	switch {
-	case issues != nil && issues.Err() != nil:
+	case issues.Err() != nil:
 		c.err = "compilation failed: " + issues.String()
 		return c
-	case rule.OutputType() != celgo.BoolType:
+	case ast.OutputType() != celgo.BoolType:
 		c.err = "cel expression must evaluate to a bool"
 		return c
 	}
-	for _, ref := range rule.NativeRep().ReferenceMap() {
+	for _, ref := range ast.NativeRep().ReferenceMap() {
 		c.usesOld = c.usesOld || ref.Name == oldSelfVar
 	}
-	if c.cost, c.err = p.estimate(env, rule, estimate, "cost estimation failed: "); c.err != "" {
+	rule, err := p.c.base.Program(ast)
+	if err != nil {
+		c.err = "program instantiation failed: " + err.Error()
+		return c
+	}
+	if c.cost, c.err = p.estimate(env, ast, estimate, "cost estimation failed: "); c.err != "" {
 		return c
 	}
 	c.rule = rule
-	if r.MessageExpression == "" {
-		return c
+	if r.MessageExpression != "" {
+		p.compileMessage(env, r.MessageExpression, estimate, &c)
 	}
-	message, issues := env.Compile(r.MessageExpression)
+	return c
+}
+
+func (p *place) compileMessage(env *celgo.Env, text string, estimate bool, c *compiled) {
+	ast, issues := env.Compile(text)
 	switch {
-	case issues != nil && issues.Err() != nil:
+	case issues.Err() != nil:
 		c.messageErr = "messageExpression compilation failed: " + issues.String()
-		return c
-	case message.OutputType() != celgo.StringType:
+		return
+	case ast.OutputType() != celgo.StringType:
 		c.messageErr = "messageExpression must evaluate to a string"
-		return c
+		return
 	}
-	c.messageCost, c.messageErr = p.estimate(env, message, estimate, "cost estimation failed for messageExpression: ")
+	message, err := p.c.base.Program(ast)
+	if err != nil {
+		c.messageErr = "messageExpression instantiation failed: " + err.Error()
+		return
+	}
+	c.messageCost, c.messageErr = p.estimate(env, ast, estimate, "cost estimation failed for messageExpression: ")
 	if c.messageErr == "" {
 		c.message = message
 	}
-	return c
 }
 
 func (p *place) estimate(env *celgo.Env, ast *celgo.Ast, wanted bool, failed string) (uint64, string) {
 	if !wanted {
 		return 0, ""
 	}
-	known := sizes{map[string]*decl{selfVar: p.d, oldSelfVar: p.d}}
-	e, err := env.EstimateCost(ast, &library.Costs{Sizes: known})
+	e, err := env.EstimateCost(ast, &library.Costs{Sizes: sizes{of: p.d}})
 	if err != nil {
 		return 0, failed + err.Error()
 	}

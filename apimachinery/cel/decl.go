@@ -14,6 +14,8 @@ type decl struct {
 	fields map[string]*decl
 	key    *decl
 	elem   *decl
+	// open says that a step of any name leads to elem, as with attributes of devices.
+	open bool
 	// most bounds the size: bytes of a text, elements of a list or map.
 	most int64
 	// least is the length of the shortest JSON.
@@ -143,17 +145,21 @@ func mostText(n *node) int64 {
 	return maxRequest - 2
 }
 
-// sizes tells the estimator what the declared types say about variables: the part of a path after the variable's
-// name leads through its declaration.
-type sizes struct{ vars map[string]*decl }
+// sizes tells the estimator what a declared type says about a variable: a path after the variable's name leads
+// through it. Without a name all identifiers count as the variable, which gives names of types the size of an object;
+// estimates are compared with Kubernetes' limits, so they are its own to the digit.
+type sizes struct {
+	of   *decl
+	name string
+}
 
 // EstimateSize bounds the size of the data that a node of an expression stands for.
 func (s sizes) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
 	path := node.Path()
-	if len(path) == 0 {
+	if len(path) == 0 || s.name != "" && path[0] != s.name {
 		return nil
 	}
-	d := s.vars[path[0]]
+	d := s.of
 	for _, step := range path[1:] {
 		if d == nil {
 			return nil
@@ -164,7 +170,11 @@ func (s sizes) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
 		case "@keys":
 			d = d.key
 		default:
-			d = d.fields[step]
+			next := d.fields[step]
+			if next == nil && d.open {
+				next = d.elem
+			}
+			d = next
 		}
 	}
 	if d == nil {

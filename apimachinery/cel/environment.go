@@ -18,14 +18,20 @@ import (
 // Environment is the language as Kubernetes v1.37 has it for new expressions. All schemas and policies of a server
 // share one. It is made by [New], costs nothing until the first expression, and may be used concurrently.
 type Environment struct {
-	base func() (*celgo.Env, error)
+	base    func() (*celgo.Env, error)
+	devices func() (*celgo.Env, error)
+	// plain is the scope of expressions that stand alone.
+	plain *Scope
 	// names counts schemas: each gets type names of its own, so that nobody relies on them.
 	names atomic.Uint64
 }
 
 // New returns an Environment.
 func New() *Environment {
-	return &Environment{base: sync.OnceValues(newBase)}
+	e := &Environment{base: sync.OnceValues(newBase)}
+	e.devices = sync.OnceValues(func() (*celgo.Env, error) { return newDevices(e) })
+	e.plain = &Scope{e: e}
+	return e
 }
 
 func newBase() (*celgo.Env, error) {

@@ -161,25 +161,12 @@ func (c *compiler) addRules(t *ruled, d *decl) {
 			continue
 		}
 		one := &rule{ValidationRule: r, err: made.err, usesOld: made.usesOld,
-			optional: r.OptionalOldSelf != nil && *r.OptionalOldSelf}
-		c.program(one, made)
+			optional: r.OptionalOldSelf != nil && *r.OptionalOldSelf, program: made.rule, message: made.message}
 		if path, err := fieldPath(r.FieldPath, t.n); err == nil && path != nil {
 			one.path = path.String()
 		}
 		t.rules = append(t.rules, one)
 		t.usesOld = t.usesOld || one.usesOld
-	}
-}
-
-func (c *compiler) program(r *rule, made compiled) {
-	var err error
-	if made.rule != nil {
-		if r.program, err = c.base.Program(made.rule); err != nil {
-			r.err = "program instantiation failed: " + err.Error()
-		}
-	}
-	if made.message != nil && err == nil {
-		r.message, _ = c.base.Program(made.message) // without a message of its own, the rule has the default one
 	}
 }
 

@@ -53,10 +53,18 @@ func cidrs() *lib {
 			return types.Bool(err == nil)
 		}))),
 		cel.Function("containsIP",
-			member2("cidr_contains_ip_string", CIDRType, cel.StringType, cel.BoolType, parsing(toIP, containsIP)),
+			member2("cidr_contains_ip_string", CIDRType, cel.StringType, cel.BoolType, func(v, text ref.Val) ref.Val {
+				ip := native(toIP)(text)
+				if types.IsError(ip) { // Kubernetes tells no more
+					return types.NoSuchOverloadErr()
+				}
+				return containsIP(v, ip)
+			}),
 			member2("cidr_contains_ip_ip", CIDRType, IPType, cel.BoolType, containsIP)),
 		cel.Function("containsCIDR",
-			member2("cidr_contains_cidr_string", CIDRType, cel.StringType, cel.BoolType, parsing(toCIDR, containsCIDR)),
+			member2("cidr_contains_cidr_string", CIDRType, cel.StringType, cel.BoolType, func(v, text ref.Val) ref.Val {
+				return containsCIDR(v, native(toCIDR)(text))
+			}),
 			member2("cidr_contains_cidr", CIDRType, CIDRType, cel.BoolType, containsCIDR)),
 		cel.Function("ip", member("cidr_ip", CIDRType, IPType, native(func(p netip.Prefix) ref.Val { return IP{p.Addr()} }))),
 		cel.Function("prefixLength", member("cidr_prefix_length", CIDRType, cel.IntType, native(func(p netip.Prefix) ref.Val {
@@ -69,17 +77,6 @@ func cidrs() *lib {
 			return types.String(p.String())
 		}))),
 	}}
-}
-
-// parsing makes the overload for a text out of that for a value.
-func parsing(parse func(string) ref.Val, f func(ref.Val, ref.Val) ref.Val) func(ref.Val, ref.Val) ref.Val {
-	return func(v, text ref.Val) ref.Val {
-		parsed := native(parse)(text)
-		if types.IsUnknownOrError(parsed) {
-			return parsed
-		}
-		return f(v, parsed)
-	}
 }
 
 func containsIP(v, w ref.Val) ref.Val {

@@ -44,7 +44,7 @@ var traversals = map[string]float64{
 }
 
 // listWalks are functions that look at each element of a list.
-var listWalks = set("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "includes")
+var listWalks = set("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf")
 
 func set(names ...string) map[string]bool {
 	s := make(map[string]bool, len(names))

@@ -60,7 +60,7 @@ func (c *Costs) EstimateCallCost(function, overload string, target *checker.AstN
 func (c *Costs) estimateMember(function string, target checker.AstNode, args []checker.AstNode) *checker.CallEstimate {
 	switch {
 	case listWalks[function]:
-		return c.walks(function, target)
+		return c.walks(target)
 	case function == "lowerAscii", function == "upperAscii", function == "substring", function == "trim":
 		return c.reads(target, function, true)
 	case function == "replace" && len(args) >= 2:
@@ -98,13 +98,13 @@ func (c *Costs) reads(node checker.AstNode, function string, same bool) *checker
 }
 
 // walks is the cost of one comparison for each element; texts are read for it.
-func (c *Costs) walks(function string, list checker.AstNode) *checker.CallEstimate {
+func (c *Costs) walks(list checker.AstNode) *checker.CallEstimate {
 	each := checker.CostEstimate{Min: 1, Max: 1}
 	elem := elementOf(list)
 	switch {
-	case elem == nil && function != "includes": // indexOf and lastIndexOf are methods of strings, too
+	case elem == nil: // indexOf and lastIndexOf are methods of strings, too
 		return &checker.CallEstimate{CostEstimate: c.size(list).MultiplyByCostFactor(common.StringTraversalCostFactor)}
-	case elem != nil && (elem.Type().Kind() == types.StringKind || elem.Type().Kind() == types.BytesKind):
+	case elem.Type().Kind() == types.StringKind || elem.Type().Kind() == types.BytesKind:
 		each = each.Add(c.size(elem).MultiplyByCostFactor(common.StringTraversalCostFactor))
 	}
 	return &checker.CallEstimate{CostEstimate: c.size(list).MultiplyByCost(each)}

@@ -157,21 +157,3 @@ func lastIndexOf(list, item ref.Val) ref.Val {
 	}
 	return types.Int(-1)
 }
-
-// Includes declares target.includes(item), which device selectors have: whether a list has the item, or a value is
-// it. Of a list, the first limit elements count.
-func Includes(id string, limit int) cel.EnvOption {
-	return cel.Function("includes", member2(id, cel.DynType, cel.DynType, cel.BoolType, func(target, item ref.Val) ref.Val {
-		l, ok := target.(traits.Lister)
-		if !ok {
-			return types.Bool(target.Equal(item) == types.True)
-		}
-		size, _ := l.Size().(types.Int)
-		for i := range min(size, types.Int(limit)) {
-			if l.Get(i).Equal(item) == types.True {
-				return types.True
-			}
-		}
-		return types.False
-	}))
-}
