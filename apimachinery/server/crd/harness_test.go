@@ -191,6 +191,12 @@ func (w *world) until(path string, want func(answer) bool) answer {
 	}
 }
 
+// gone waits until nothing is at a path.
+func (w *world) gone(path string) {
+	w.t.Helper()
+	require.Eventually(w.t, func() bool { return w.get(path).code == 404 }, 30*time.Second, 5*time.Millisecond)
+}
+
 // events reads a watch line by line.
 type events struct {
 	t     testing.TB

@@ -78,7 +78,7 @@ func TestNames(t *testing.T) {
 	a := w.until(definitions+"/others.example.com", func(a answer) bool { return condition(a, "NamesAccepted") != "" })
 	require.Equal(t, "False", condition(a, "NamesAccepted"))
 	require.Equal(t, "False", condition(a, "Established"))
-	a.says("KindConflict").says(`\"Thing\" is already in use`)
+	a.says("ListKindConflict").says(`\"ThingList\" is already in use`)
 	w.get("/apis/example.com/v1/namespaces/default/others").is(404)
 	w.remove(definitions + "/things.example.com").is(200)
 	w.until(definitions+"/others.example.com", func(a answer) bool { return condition(a, "Established") == "True" })
@@ -111,7 +111,7 @@ func TestTwoServers(t *testing.T) {
 	require.Equal(t, "red", third.get(widgets+"/a").is(200).at("spec.color"))
 	third.remove(definitions + "/widgets.example.com").is(200)
 	for _, w := range []*world{first, second, third} {
-		w.until(definitions, func(answer) bool { return w.get(widgets).code == 404 })
+		w.gone(widgets)
 	}
 }
 
