@@ -229,6 +229,6 @@ func (e *events) next() (typ string, o *unstructured.Unstructured) {
 	}
 	require.NoError(e.t, json.NewDecoder(bytes.NewReader(e.lines.Bytes())).Decode(&ev))
 	o = &unstructured.Unstructured{}
-	require.NoError(e.t, apimachinery.DecodeLoose(ev.Object, &o.Object))
+	require.NoError(e.t, apimachinery.DecodeLoose(ev.Object, &o.Object), e.lines.Text())
 	return ev.Type, o
 }
