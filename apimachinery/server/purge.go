@@ -15,13 +15,12 @@ import (
 // Purge deletes every object of a resource, whether it is served or not, without asking for authorization or
 // admission, and returns how many are left: those that wait for their finalizers. It is for a resource that ends.
 func (s *Server) Purge(ctx context.Context, name schema.GroupResource) (left int, err error) {
-	res, ok := s.c.Registry.Resource(name)
-	if !ok {
-		return 0, fmt.Errorf("purge %s: there is no such resource", name)
+	k, err := s.kindOf(name)
+	if err != nil {
+		return 0, fmt.Errorf("purge %s: %w", name, err)
 	}
-	k, err := s.kind(res)
-	if err != nil || k.table == nil {
-		return 0, err
+	if k.table == nil {
+		return 0, nil
 	}
 	snap, err := k.table.Snapshot(ctx, 0, false)
 	if err != nil {

@@ -92,9 +92,7 @@ func TestNames(t *testing.T) {
 	a.says("PluralConflict").says("UnapprovedAnnotation")
 	w.get(definitions).is(200)
 	w.remove(definitions + "/customresourcedefinitions.apiextensions.k8s.io").is(200)
-	w.until(definitions, func(answer) bool {
-		return w.get(definitions+"/customresourcedefinitions.apiextensions.k8s.io").code == 404
-	})
+	w.gone(definitions + "/customresourcedefinitions.apiextensions.k8s.io")
 }
 
 func TestTwoServers(t *testing.T) {
