@@ -189,8 +189,9 @@ func (c *Controller) Await(ctx context.Context, gvr schema.GroupVersionResource)
 	for {
 		c.mu.Lock()
 		k, moved := c.known[name], c.moved
+		clear := k != nil && k.rev >= e.Rev && k.settled
 		c.mu.Unlock()
-		if k != nil && k.rev >= e.Rev && k.settled {
+		if clear {
 			return
 		}
 		select {

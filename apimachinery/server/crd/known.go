@@ -124,6 +124,7 @@ func (c *Controller) note(name string, d *apiext.CustomResourceDefinition, raw [
 		k = &known{}
 		c.known[name] = k
 	}
+	k.cleaning = k.cleaning && k.uid == d.UID
 	k.rev, k.raw, k.uid, k.group, k.names, k.settled = rev, raw, d.UID, d.Spec.Group, d.Status.AcceptedNames, false
 	k.conflict = !reflect.DeepEqual(d.Spec.Names, d.Status.AcceptedNames)
 }
