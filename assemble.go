@@ -12,9 +12,11 @@ import (
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/kinds"
+	"github.com/bedplate/bedplate/apimachinery/kinds/apiextensions"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 	"github.com/bedplate/bedplate/apimachinery/kinds/resource"
 	"github.com/bedplate/bedplate/apimachinery/server"
+	"github.com/bedplate/bedplate/apimachinery/server/crd"
 	"github.com/bedplate/bedplate/apimachinery/server/eviction"
 	"github.com/bedplate/bedplate/apimachinery/server/nodeproxy"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
@@ -107,7 +109,7 @@ func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
 		}
 	}
 	all = append(all, core.Bindings(p.security.lookup), core.ComponentStatuses(p.components()))
-	all = slices.Concat(all, server.ReviewResources(p.security.tokens, p.security.authorizer), p.c.Resources)
+	all = slices.Concat(all, apiextensions.Resources(), server.ReviewResources(p.security.tokens, p.security.authorizer), p.c.Resources)
 	return apimachinery.NewRegistry(all...)
 }
 
@@ -141,6 +143,10 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	custom, err := crd.New(crd.Config{Registry: p.registry, Services: server.ServiceResolverFunc(p.security.lookup.resolve), Convert: p.c.Convert, Log: p.c.Log})
+	if err != nil {
+		return err
+	}
 	at, err := p.listen()
 	if err != nil {
 		return err
@@ -148,7 +154,7 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	p.server, err = server.New(server.Config{
 		Registry: p.registry, DB: p.db, Listener: at[0], Also: at[1:], TLS: tls, Connectors: connectors, Allocator: p.services,
 		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: p.security.admission,
-		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer,
+		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer, Await: custom.Await,
 	})
 	if err != nil {
 		return errors.Join(err, closeAll(at))
@@ -159,7 +165,10 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 			return errors.Join(fmt.Errorf("register metrics: %w", err), closeAll(at))
 		}
 	}
-	return p.layers.start(ctx, "API server", p.server.Run, p.server.Ready())
+	if err := p.layers.start(ctx, "API server", p.server.Run, p.server.Ready()); err != nil {
+		return err
+	}
+	return p.layers.start(ctx, "custom resources", func(ctx context.Context) error { return custom.Run(ctx, p.server) }, custom.Synced())
 }
 
 // tables are those of all kinds that are stored.

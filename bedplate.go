@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/server"
+	"github.com/bedplate/bedplate/apimachinery/server/crd"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
 	"github.com/bedplate/bedplate/storage"
@@ -47,6 +49,9 @@ type Config struct {
 	NodeGrace time.Duration
 	// Resources are kinds of your own, beside the built-in ones.
 	Resources []apimachinery.Resource
+	// Convert has Go functions that convert the objects of CustomResourceDefinitions among their versions, by kind,
+	// whatever the strategy that a definition names.
+	Convert map[schema.GroupKind]crd.Convert
 	// Admission are plugins of your own, asked after the built-in ones.
 	Admission []apimachinery.Plugin
 	// Tokens are static bearer tokens and who shows them.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -31,6 +32,24 @@ type Found struct {
 
 // Hub says whether the view is the hub type itself.
 func (f Found) Hub() bool { return f.View.New == nil }
+
+// Subs are the subresources of the view.
+func (f Found) Subs() map[string]Subresource {
+	if f.View.Subs != nil {
+		return f.View.Subs
+	}
+	return f.Resource.Subs
+}
+
+// Preferred is the first view that is served; the storage version where none is.
+func (res *Resource) Preferred() *View {
+	for i := range res.Views {
+		if !res.Views[i].Unserved {
+			return &res.Views[i]
+		}
+	}
+	return &res.Views[0]
+}
 
 // New makes an empty object of the view's Go type.
 func (f Found) New() Object {
@@ -72,6 +91,25 @@ func (r *Registry) Add(resources ...Resource) error {
 	return nil
 }
 
+// Replace is [Registry.Add] of one resource in the place of the one of the same name, where there is one: nobody sees
+// it missing in between. If the new one won't do, the old one stays.
+func (r *Registry) Replace(res Resource) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old, replaces := r.resources[res.Name]
+	if replaces {
+		r.remove(old)
+	}
+	if err := r.add(&res); err != nil {
+		if replaces {
+			err = errors.Join(err, r.add(old))
+		}
+		return fmt.Errorf("register %s: %w", res.Name, err)
+	}
+	r.bump()
+	return nil
+}
+
 // Remove takes a resource out; unknown names are ignored.
 func (r *Registry) Remove(name schema.GroupResource) {
 	r.mu.Lock()
@@ -91,12 +129,15 @@ func (r *Registry) add(res *Resource) error {
 		return errors.New("the name is taken")
 	}
 	hub := reflect.TypeOf(res.New())
-	if f, taken := r.byType[hub]; taken {
+	if f, taken := r.byType[hub]; taken && !carriesKind(res.New()) {
 		return fmt.Errorf("%v is the Go type of %s already: one type can't be two resources; declare a Spec type of its own", hub, f.Resource.Name)
 	}
 	res.Views = slices.Clone(res.Views)
 	for i := range res.Views {
 		v := &res.Views[i]
+		if v.Unserved {
+			continue
+		}
 		if f, taken := r.byView[v.Resource()]; taken {
 			return fmt.Errorf("%v is served by %s already", v.Resource(), f.Resource.Name)
 		}
@@ -110,22 +151,39 @@ func (r *Registry) add(res *Resource) error {
 		if v.Singular == "" {
 			v.Singular = strings.ToLower(v.Kind)
 		}
+		if v.ListKind == "" {
+			v.ListKind = v.Kind + "List"
+		}
+		if v.Unserved {
+			continue
+		}
 		f := Found{res, v}
 		r.byView[v.Resource()], r.byKind[v.GroupVersionKind] = f, f
-		if t := reflect.TypeOf(f.New()); r.byType[t].Resource == nil {
-			r.byType[t] = f
+		if o := f.New(); r.byType[reflect.TypeOf(o)].Resource == nil && !carriesKind(o) {
+			r.byType[reflect.TypeOf(o)] = f
 		}
 	}
 	return nil
+}
+
+// carriesKind says whether objects of o's Go type may be of any kind, and so tell nothing of their resource.
+func carriesKind(o Object) bool {
+	_, any := o.(runtime.Unstructured)
+	return any
 }
 
 func (r *Registry) remove(res *Resource) {
 	delete(r.resources, res.Name)
 	for i := range res.Views {
 		v := &res.Views[i]
+		if v.Unserved {
+			continue
+		}
 		delete(r.byView, v.Resource())
 		delete(r.byKind, v.GroupVersionKind)
-		delete(r.byType, reflect.TypeOf(Found{res, v}.New()))
+		if o := (Found{res, v}).New(); !carriesKind(o) {
+			delete(r.byType, reflect.TypeOf(o))
+		}
 	}
 }
 
@@ -186,6 +244,12 @@ func (r *Registry) ForResource(gvr schema.GroupVersionResource) (Found, bool) {
 	return f, ok
 }
 
+// Served says whether anything is served as gvr.
+func (r *Registry) Served(gvr schema.GroupVersionResource) bool {
+	_, ok := r.ForResource(gvr)
+	return ok
+}
+
 // ForKind finds the view of a kind.
 func (r *Registry) ForKind(gvk schema.GroupVersionKind) (Found, bool) {
 	r.mu.RLock()
@@ -227,6 +291,9 @@ func (res *Resource) checkView(v *View) error {
 		return fmt.Errorf("view %v: New, FromHub and ToHub go together", v.GroupVersionKind)
 	}
 	o := Found{res, v}.New()
+	if carriesKind(o) != (v.Schema != nil) {
+		return fmt.Errorf("view %v: Schema must be set for *unstructured.Unstructured, and for nothing else", v.GroupVersionKind)
+	}
 	t := reflect.TypeOf(o)
 	if t == nil || t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
 		return fmt.Errorf("view %v: New must return a pointer to a struct, not %v", v.GroupVersionKind, t)

@@ -7,6 +7,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/apimachinery/structural"
 )
 
 // Resource declares one kind of thing: one table, one hub type and its views. It is plain data; a [Registry]
@@ -44,6 +46,8 @@ type Resource struct {
 	BeginDelete func(Object)
 	// Finalized says whether an object may go, beyond metadata.finalizers; nil: yes.
 	Finalized func(Object) bool
+	// Closed says that no object may be created any more, for now: creating is then not allowed (405). nil: never.
+	Closed func() bool
 	// Upsert lets an update create what does not exist.
 	Upsert bool
 	// Conditional refuses updates without a resourceVersion.
@@ -119,6 +123,40 @@ type View struct {
 	Columns []Column
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields []Field
+
+	// ListKind is the kind of lists; Kind and "List" by default.
+	ListKind string
+	// Unserved keeps a view for objects that are stored in it: clients see nothing of it.
+	Unserved bool
+	// Deprecated is what everybody is warned of who uses the view; "" where the Go type says whether it is deprecated.
+	Deprecated string
+	// Subs are the subresources of this view in place of the resource's own; nil: those of the resource.
+	Subs map[string]Subresource
+	// Schema says of what the objects consist where their Go type does not: it is set if, and only if, objects are
+	// *unstructured.Unstructured. It is asked for when first needed, and may be asked for again.
+	//
+	// Such views differ from others. Objects carry their version with them, so every object of the resource is a hub
+	// object: New is set, ToHub returns what it gets, and FromHub converts from whatever version the object says that
+	// it has. Hooks of the resource see objects of the version that the request names.
+	Schema func() (Schema, error)
+	// FromHubs is FromHub for many objects, where that is cheaper than one at a time. nil: it is not.
+	FromHubs func(context.Context, []Object) ([]Object, error)
+	// OpenAPI is the schema of an object for OpenAPI documents of version 3, as JSON, where Schema is set.
+	OpenAPI func() ([]byte, error)
+}
+
+// Schema is what a view knows of objects whose Go type says nothing of them. It never changes and is safe for
+// concurrent use. Objects are as JSON has them: maps, slices, strings, booleans, int64 and float64.
+type Schema interface {
+	// Prune takes what the schema doesn't know out of an object, and returns the paths of it ("spec.foo").
+	Prune(o map[string]any) []string
+	// Coerce gives the metadata of embedded resources the form of ObjectMeta, and returns the paths of what that doesn't
+	// have. What can't be read is an error; with drop, it is taken out.
+	Coerce(o map[string]any, drop bool) (unknown []string, err error)
+	// Default fills in what was left out. It is idempotent.
+	Default(o map[string]any)
+	// Shape is what managed fields and apply go by.
+	Shape() (*structural.Type, error)
 }
 
 // Resource is the group-version-resource of the view.

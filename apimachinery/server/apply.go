@@ -114,7 +114,7 @@ func (c *call) merged(p part, live, patch []byte, managed []metav1.ManagedFields
 		return nil, applyError(c.v.gvk.Kind, err)
 	}
 	o := c.v.found.New()
-	if err := c.s.quick.DecodeLoose(raw, o); err != nil {
+	if _, err := c.read(raw, o); err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	hub, err := c.v.toHub(o)

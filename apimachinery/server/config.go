@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -35,6 +36,10 @@ type Config struct {
 	// Services), and makes the server hold objects to their claims. Nil: Services keep what they ask for, and
 	// nothing keeps two from asking for the same.
 	Allocator IPAllocator
+	// Await is asked for a resource that the registry doesn't have, before the request is answered with 404: it
+	// returns once it is clear whether the resource is about to be served. It must be safe for concurrent use and
+	// return when the context ends. Nil: what isn't in the registry isn't there.
+	Await func(ctx context.Context, resource schema.GroupVersionResource)
 	// Connectors serve the subresources that name one (log, exec). A subresource whose connector is missing
 	// answers NotFound.
 	Connectors map[string]Connector

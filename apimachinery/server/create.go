@@ -50,6 +50,9 @@ func (c *call) createInstead(ctx context.Context, hub apimachinery.Object, p par
 	if err := c.s.authorize(ctx, a); err != nil {
 		return nil, err
 	}
+	if c.closed() {
+		return nil, c.notSupported()
+	}
 	if err := c.inPlace(hub); err != nil {
 		return nil, err
 	}

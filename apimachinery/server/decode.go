@@ -76,7 +76,7 @@ func unsupportedMedia(got string, want ...string) error {
 
 // decode reads JSON into an object of the given kind, and does with unknown fields what the request wants.
 func (c *call) decode(body []byte, strict []error, gvk schema.GroupVersionKind, into apimachinery.Object) error {
-	more, err := c.s.quick.Decode(body, into)
+	more, err := c.read(body, into)
 	if kindErr := checkKind(kindOf(body, into, err), gvk); kindErr != nil {
 		return kindErr
 	}

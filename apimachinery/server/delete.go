@@ -100,6 +100,11 @@ func (c *call) tryRemove(ctx context.Context, old *storage.Entry, name string, o
 	if err := c.release(ctx, oldHub, old.Rev); err != nil {
 		return nil, false, err
 	}
+	return c.markOrDelete(ctx, old, oldHub, o)
+}
+
+// markOrDelete deletes what may go at once, and marks what may not.
+func (c *call) markOrDelete(ctx context.Context, old *storage.Entry, oldHub apimachinery.Object, o *metav1.DeleteOptions) (*storage.Entry, bool, error) {
 	hub := deepCopy(oldHub)
 	immediate, pending := c.beginDelete(hub, o)
 	if pending {

@@ -63,7 +63,7 @@ func (s *Server) lasts(r *apimachinery.Request) bool {
 		return true
 	}
 	v, err := s.view(r.Resource)
-	return err == nil && v != nil && v.kind.res.Subs[r.Sub].Connect != ""
+	return err == nil && v != nil && v.found.Subs()[r.Sub].Connect != ""
 }
 
 func (s *Server) panicked(p any, r *apimachinery.Request) error {
@@ -107,13 +107,35 @@ func (s *Server) authorized(ctx context.Context, r *apimachinery.Request) (*apim
 	if err := s.authorize(ctx, wire.Attributes(r)); err != nil {
 		return nil, err
 	}
-	v, err := s.view(r.Resource)
+	for range maxReplaced {
+		resp, again, err := s.served(ctx, r)
+		if !again {
+			return resp, err
+		}
+	}
+	return nil, apierrors.NewServerTimeout(r.Resource.GroupResource(), r.Verb, 1)
+}
+
+// maxReplaced is how often a request begins anew because the resource that it is about was replaced under it.
+const maxReplaced = 8
+
+// served does an authorized request. again says that its resource was replaced meanwhile, and nothing was done.
+func (s *Server) served(ctx context.Context, r *apimachinery.Request) (resp *apimachinery.Response, again bool, err error) {
+	v, err := s.awaited(ctx, r.Resource)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if v == nil {
-		return nil, wire.NotFound()
+		return nil, false, wire.NotFound()
 	}
+	if resp, err = s.through(ctx, r, v); s.replaced(v, err) {
+		return nil, true, nil
+	}
+	return resp, false, err
+}
+
+// through brings a request to the view that serves it.
+func (s *Server) through(ctx context.Context, r *apimachinery.Request, v *view) (*apimachinery.Response, error) {
 	form, err := wire.Negotiate(r.Accept)
 	if err != nil {
 		return nil, err
@@ -185,7 +207,7 @@ func (c *call) route() error {
 		return c.notSupported()
 	}
 	if r.Sub != "" {
-		sub, ok := res.Subs[r.Sub]
+		sub, ok := c.v.found.Subs()[r.Sub]
 		if !ok {
 			return wire.NotFound()
 		}
@@ -195,7 +217,7 @@ func (c *call) route() error {
 		}
 		return nil
 	}
-	if !slices.Contains(verbsOf(res), r.Verb) {
+	if !slices.Contains(verbsOf(res), r.Verb) || r.Verb == apimachinery.VerbCreate && c.closed() {
 		return c.notSupported()
 	}
 	return nil

@@ -49,6 +49,9 @@ type (
 // form returns the entry's JSON in the view: the stored bytes where that is what is stored, else a form of them
 // that is made once.
 func (v *view) form(e *storage.Entry) (form, error) {
+	if v.custom != nil {
+		return v.customForm(e)
+	}
 	if e.Head.Encoding == v.encoding {
 		return form{e.Raw, e.Head.RevAt}, nil
 	}
@@ -114,7 +117,7 @@ func (k *kind) hub(e *storage.Entry) (apimachinery.Object, error) {
 
 // object returns the entry as an object of the view's Go type, with its resourceVersion, made once. Read only.
 func (v *view) object(e *storage.Entry) (apimachinery.Object, error) {
-	if v.found.Hub() && e.Head.Encoding == v.encoding {
+	if (v.found.Hub() || v.custom != nil) && e.Head.Encoding == v.encoding {
 		return v.kind.hub(e)
 	}
 	o, err := e.Form(viewForm{v}, func() (any, error) {
@@ -166,8 +169,14 @@ func (k *kind) metadata(e *storage.Entry, into *metav1.ObjectMeta) error {
 }
 
 func (k *kind) decodeHub(raw []byte, encoding uint32) (apimachinery.Object, error) {
-	v := k.views[encoding-1]
+	v := k.encoded(encoding)
+	if v == nil {
+		return nil, fmt.Errorf("%s has no encoding %d", k.res.Name, encoding)
+	}
 	o := v.found.New()
+	if v.custom != nil {
+		return v.stored(raw)
+	}
 	if err := k.quick.DecodeLoose(raw, o); err != nil {
 		return nil, fmt.Errorf("decode stored %s: %w", k.res.Name, err)
 	}
@@ -184,14 +193,15 @@ func (k *kind) rewrite(raw []byte, to uint32) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if to == 0 || int(to) > len(k.views) {
+	v := k.encoded(to)
+	if v == nil {
 		return nil, fmt.Errorf("%s has no encoding %d", k.res.Name, to)
 	}
 	hub, err := k.decodeHub(raw, h.Encoding)
 	if err != nil {
 		return nil, err
 	}
-	return k.views[to-1].encode(hub)
+	return v.encode(hub)
 }
 
 // toHub converts an object of the view's type, which it may change.
@@ -223,7 +233,7 @@ func (v *view) encode(hub apimachinery.Object) ([]byte, error) {
 	}
 	o.SetResourceVersion("")
 	o.SetSelfLink("")
-	return apimachinery.Encode(o)
+	return apimachinery.Encode(plain(o))
 }
 
 // sealed is a new state of an object on its way into the store.
@@ -267,7 +277,7 @@ func (k *kind) seal(key string, hub apimachinery.Object) (*sealed, error) {
 		return nil, err
 	}
 	out := &sealed{Entry: e, made: &storage.Made{Head: e.Head}}
-	if k.storage().found.Hub() {
+	if k.storage().keeps(hub) {
 		out.hub = &written{k: k, hub: hub}
 		if k.viewed.Load() {
 			out.made.Form = out.hub.form

@@ -176,7 +176,7 @@ func (s *Server) isLong(r *apimachinery.Request) bool {
 		return true
 	}
 	f, ok := s.c.Registry.ForResource(r.Resource)
-	return ok && r.Sub != "" && f.Resource.Subs[r.Sub].Connect != ""
+	return ok && r.Sub != "" && f.Subs()[r.Sub].Connect != ""
 }
 
 // readBody reads the body of a write within the limits of size and time. Connections keep theirs.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,10 +23,14 @@ import (
 type kind struct {
 	res   *apimachinery.Resource
 	table *storage.Table // nil where the resource is virtual
-	views []*view
-	scan  *scanner
-	index []indexed
-	quick *apimachinery.QuickDecoder
+	// behind is the table with the kind that reads its heads: the one that follows another may take it over.
+	behind *behind
+	life   context.Context // ends when the resource leaves the registry, or another takes its place
+	retire context.CancelFunc
+	views  []*view
+	scan   *scanner
+	index  []indexed
+	quick  *apimachinery.QuickDecoder
 	// written is the newest revision that this server has written to the table: what is changed next is read no
 	// older than that, so that one's own writes are no conflicts.
 	written atomic.Int64
@@ -44,13 +49,15 @@ type indexed struct {
 type view struct {
 	kind     *kind
 	found    apimachinery.Found
-	encoding uint32 // the Head.Encoding of bytes in this view: its number, from 1
+	encoding uint32 // the Head.Encoding of bytes in this view: a number from 1, for as long as the table is open
 	gvk      schema.GroupVersionKind
 	gr       schema.GroupResource
 	fields   map[string]int // selectable field → place in Head.Index
 	shape    func() (*structural.Type, error)
 	renderer func() (*table.Renderer, error)
 	resets   func() map[string]managedfields.Set
+	// custom is set of views whose objects are *unstructured.Unstructured.
+	custom *custom
 	// deprecated is what everybody is warned of who uses the view; "" if it is not deprecated.
 	deprecated string
 }
@@ -86,8 +93,15 @@ func (k *kind) newView(declared *apimachinery.View, encoding uint32, types *stru
 		kind: k, found: apimachinery.Found{Resource: k.res, View: declared}, encoding: encoding,
 		gvk: declared.GroupVersionKind, gr: declared.Resource().GroupResource(), fields: map[string]int{},
 	}
-	v.deprecated = deprecation(v.found.New(), v.gvk)
+	v.deprecated = declared.Deprecated
+	if v.deprecated == "" {
+		v.deprecated = deprecation(v.found.New(), v.gvk)
+	}
 	v.shape = sync.OnceValues(func() (*structural.Type, error) { return types.Of(v.found.New()) })
+	if declared.Schema != nil {
+		v.custom = &custom{schema: sync.OnceValues(declared.Schema)}
+		v.shape = v.custom.shape
+	}
 	v.renderer = sync.OnceValues(func() (*table.Renderer, error) { return table.New(declared, now) })
 	v.resets = sync.OnceValue(v.makeResets)
 	return v
@@ -124,7 +138,10 @@ func (k *kind) open(db *storage.DB) error {
 	if prefix == "" {
 		prefix = k.res.Name.Resource
 	}
-	s := storage.Schema{Prefix: "/registry/" + prefix + "/", Head: k.head, Rewrite: k.rewrite}
+	k.behind = &behind{encodings: map[string]uint32{}}
+	k.behind.kind.Store(k)
+	k.behind.number(k)
+	s := storage.Schema{Prefix: "/registry/" + prefix + "/", Head: k.behind.head, Rewrite: k.behind.rewrite}
 	for _, x := range k.index {
 		s.Indexes = append(s.Indexes, x.name)
 	}

@@ -51,6 +51,9 @@ func (c *call) list(ctx context.Context) (*apimachinery.Response, error) {
 		return nil, err
 	}
 	entries, meta := c.cut(p)
+	if err := c.convert(ctx, entries); err != nil {
+		return nil, err
+	}
 	rev := p.snap.Rev()
 	if c.form.As.Kind == wire.AsTable {
 		body, err := c.table(entries, rev, meta)
@@ -226,7 +229,7 @@ type listStream struct {
 }
 
 func (s *listStream) open() {
-	gvk := s.c.v.gvk.GroupVersion().WithKind(s.c.v.gvk.Kind + "List")
+	gvk := s.c.v.gvk.GroupVersion().WithKind(s.c.v.found.View.ListKind)
 	if s.c.wantsMetadata() {
 		gvk = metav1.SchemeGroupVersion.WithKind(wire.AsMetadataList)
 	}

@@ -66,7 +66,7 @@ func TestListed(t *testing.T) {
 func TestDeletionSays(t *testing.T) {
 	w := start(t, func(c *server.Config) {
 		all := resources()
-		all[0].Orphan = true
+		all[0].Orphans = true
 		all[1].Echo = true
 		kinds, err := apimachinery.NewRegistry(all...)
 		require.NoError(t, err)

@@ -109,7 +109,9 @@ func (s *Server) groupVersions() map[schema.GroupVersion]bool {
 	out := map[schema.GroupVersion]bool{}
 	for _, res := range s.c.Registry.All() {
 		for i := range res.Views {
-			out[res.Views[i].GroupVersion()] = true
+			if !res.Views[i].Unserved {
+				out[res.Views[i].GroupVersion()] = true
+			}
 		}
 	}
 	return out
@@ -123,7 +125,7 @@ func (s *Server) makeSchema(gv schema.GroupVersion) (schemaDocument, error) {
 	var list []openapi.Resource
 	for _, res := range s.c.Registry.All() {
 		for i := range res.Views {
-			if v := &res.Views[i]; v.GroupVersion() == gv {
+			if v := &res.Views[i]; v.GroupVersion() == gv && !v.Unserved && v.Schema == nil {
 				list = append(list, described(apimachinery.Found{Resource: res, View: v}))
 			}
 		}
@@ -143,7 +145,7 @@ func described(f apimachinery.Found) openapi.Resource {
 		GroupVersionKind: f.View.GroupVersionKind, Plural: f.View.Plural, Namespaced: f.Resource.Namespaced,
 		Sample: f.New(), Verbs: verbsOf(f.Resource),
 	}
-	for name, sub := range f.Resource.Subs {
+	for name, sub := range f.Subs() {
 		if sub.Connect != "" {
 			continue
 		}

@@ -66,7 +66,12 @@ func (c *call) patchBody() ([]byte, error) {
 
 func (c *call) patchable(typ types.PatchType) error {
 	switch typ {
-	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType:
+	case types.StrategicMergePatchType:
+		if c.v.custom == nil || c.sub != nil && c.sub.New != nil {
+			return nil
+		}
+		return unsupportedMedia(string(typ), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
+	case types.JSONPatchType, types.MergePatchType, types.ApplyYAMLPatchType:
 		return nil
 	}
 	return unsupportedMedia(string(typ), string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType))
@@ -180,7 +185,7 @@ func patchError(err error) error {
 
 // decodePatched reads what a patch made of an object. What can't be read is the patch's fault.
 func (c *call) decodePatched(raw []byte, strict []error, gvk schema.GroupVersionKind, into apimachinery.Object) error {
-	more, err := c.s.quick.Decode(raw, into)
+	more, err := c.read(raw, into)
 	if err == nil {
 		err = checkKind(kindOf(raw, into, nil), gvk)
 	}

@@ -94,6 +94,9 @@ func (s *Server) paths() []string {
 	}
 	for _, res := range s.c.Registry.All() {
 		for _, v := range res.Views {
+			if v.Unserved {
+				continue
+			}
 			if v.Group == "" {
 				list = append(list, "/api/"+v.Version)
 			} else {

@@ -97,11 +97,7 @@ func (s *Server) Addr() net.Addr {
 // Table returns the table behind a resource, for readers in this process that want its bytes. It is to be read
 // only: what is written past the server is not validated.
 func (s *Server) Table(name schema.GroupResource) (*storage.Table, bool) {
-	res, ok := s.c.Registry.Resource(name)
-	if !ok {
-		return nil, false
-	}
-	k, err := s.kind(res)
+	k, err := s.kindOf(name)
 	if err != nil || k.table == nil {
 		return nil, false
 	}
@@ -124,11 +120,7 @@ func (s *Server) Object(gvr schema.GroupVersionResource, e *storage.Entry) (apim
 // Metadata returns the metadata of an entry of the table of a resource, with its resourceVersion. It is made once
 // and shared: it must not be changed.
 func (s *Server) Metadata(name schema.GroupResource, e *storage.Entry) (*metav1.PartialObjectMetadata, error) {
-	res, ok := s.c.Registry.Resource(name)
-	if !ok {
-		return nil, fmt.Errorf("there is no resource %s", name)
-	}
-	k, err := s.kind(res)
+	k, err := s.kindOf(name)
 	if err != nil {
 		return nil, err
 	}
@@ -137,20 +129,41 @@ func (s *Server) Metadata(name schema.GroupResource, e *storage.Entry) (*metav1.
 
 // view finds what serves gvr; nil without an error if nothing does.
 func (s *Server) view(gvr schema.GroupVersionResource) (*view, error) {
-	f, ok := s.c.Registry.ForResource(gvr)
-	if !ok {
+	for {
+		f, ok := s.c.Registry.ForResource(gvr)
+		if !ok {
+			return nil, nil
+		}
+		k, err := s.kind(f.Resource)
+		if errors.Is(err, errReplaced) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range k.views {
+			if v.found.View == f.View {
+				return v, nil
+			}
+		}
 		return nil, nil
 	}
-	k, err := s.kind(f.Resource)
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range k.views {
-		if v.found.View == f.View {
-			return v, nil
+}
+
+// errReplaced says that a resource has left the registry since it was looked up.
+var errReplaced = errors.New("the resource has left the registry")
+
+// kindOf finds the kind of a resource by its name.
+func (s *Server) kindOf(name schema.GroupResource) (*kind, error) {
+	for {
+		res, ok := s.c.Registry.Resource(name)
+		if !ok {
+			return nil, fmt.Errorf("there is no resource %s", name)
+		}
+		if k, err := s.kind(res); !errors.Is(err, errReplaced) {
+			return k, err
 		}
 	}
-	return nil, nil
 }
 
 func (s *Server) kind(res *apimachinery.Resource) (*kind, error) {
@@ -162,11 +175,15 @@ func (s *Server) kind(res *apimachinery.Resource) (*kind, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.prune() // which may make the kind, out of the one before
 	if k := s.kinds[res]; k != nil {
 		return k, nil
 	}
-	s.prune()
+	if now, ok := s.c.Registry.Resource(res.Name); !ok || now != res {
+		return nil, errReplaced
+	}
 	k = s.newKind(res)
+	k.life, k.retire = context.WithCancel(s.life)
 	if err := k.open(s.c.DB); err != nil {
 		return nil, err
 	}
@@ -181,6 +198,10 @@ func (s *Server) prune() {
 			continue
 		}
 		delete(s.kinds, res)
+		if s.inherited(k) {
+			continue
+		}
+		k.retire()
 		if k.table != nil {
 			s.c.DB.Drop(k.table)
 		}

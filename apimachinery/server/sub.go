@@ -58,7 +58,7 @@ func (c *call) parentOf(ctx context.Context) (*storage.Entry, apimachinery.Objec
 	if err != nil {
 		return nil, nil, storageError(c.v.gr, c.r.Name, err)
 	}
-	o, err := c.k.hub(e)
+	o, err := c.hub(e)
 	return e, o, err
 }
 
@@ -226,7 +226,7 @@ func (c *call) folded(e *storage.Entry) (*apimachinery.Response, error) {
 			Status:   metav1.StatusSuccess, Code: int32(code),
 		})
 	}
-	hub, err := c.k.hub(e)
+	hub, err := c.hub(e)
 	if err != nil {
 		return nil, err
 	}

@@ -139,7 +139,7 @@ func (w *watchStream) limit(ctx context.Context) {
 	}
 	w.until = time.Now().Add(d)
 	w.ctx, w.cancel = context.WithDeadline(ctx, w.until)
-	w.unlink = context.AfterFunc(w.c.s.life, w.cancel)
+	w.unlink = context.AfterFunc(w.c.k.life, w.cancel)
 }
 
 // fail ends the stream with an ERROR event.

@@ -145,7 +145,7 @@ func (v *view) reset(sub string) managedfields.Set {
 func (v *view) makeResets() map[string]managedfields.Set {
 	out := map[string]managedfields.Set{}
 	var owned []string
-	for name, sub := range v.kind.res.Subs {
+	for name, sub := range v.found.Subs() {
 		if sub.Strategy == nil || len(sub.Strategy.Owned) == 0 {
 			continue
 		}
@@ -221,7 +221,7 @@ func (c *call) isNewest(ctx context.Context, e *storage.Entry) bool {
 // attempt goes through the pipeline once with the old state as it was read. It returns old itself if there was
 // nothing to change.
 func (c *call) attempt(ctx context.Context, p part, old *storage.Entry, do edit) (*storage.Entry, error) {
-	oldHub, err := c.k.hub(old)
+	oldHub, err := c.hub(old)
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,8 @@ func (ts *Types) Of(sample any) (*Type, error) {
 type structDef struct {
 	types *Types
 	rt    reflect.Type
+	make  func() []*Field // instead of rt, where New made the Type
+	open  *Field          // what stands for fields of other names; nil: there are none
 
 	once   sync.Once
 	fields []*Field
@@ -170,7 +172,11 @@ func describedByMethods(rt reflect.Type) *Type {
 
 func (d *structDef) expand() *structDef {
 	d.once.Do(func() {
-		d.collect(d.rt)
+		if d.rt != nil {
+			d.collect(d.rt)
+		} else if d.make != nil {
+			d.fields = d.make()
+		}
 		d.byName = make(map[string]*Field, len(d.fields))
 		for _, f := range d.fields {
 			d.byName[f.Name] = f
@@ -209,6 +215,7 @@ func (d *structDef) add(owner reflect.Type, sf reflect.StructField, name, option
 		Required:      !hasOption(options, "omitempty") && !hasOption(options, "omitzero"),
 		PatchMergeKey: sf.Tag.Get("patchMergeKey"),
 		Default:       d.rules.defaults[name],
+		Tag:           sf.Tag,
 		owner:         owner,
 	}
 	if s := sf.Tag.Get("patchStrategy"); s != "" {

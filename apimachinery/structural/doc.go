@@ -5,7 +5,8 @@
 // documents are a rendering of it. A [Type] comes from a Go type ([Of]): its
 // json and patch tags, the well-known types of the Kubernetes API, and, for
 // k8s.io/api, a generated table of what only comments say there (list types,
-// list keys, atomic structs).
+// list keys, atomic structs). [New] makes one of anything else, such as the schema
+// of a CustomResourceDefinition.
 //
 // Building is lazy: [Of] looks at the outermost struct, and each further struct
 // is looked at when first asked for. A Type is kept by whoever asked for it;

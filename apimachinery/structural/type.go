@@ -53,7 +53,8 @@ type Field struct {
 	Required      bool     // the Go type always writes it
 	PatchStrategy []string // of strategic merge patch: "merge", "replace", "retainKeys"
 	PatchMergeKey string
-	Default       string // the JSON that stands for the absent field where it is a key of a list; empty: none
+	Default       string            // the JSON that stands for the absent field where it is a key of a list; empty: none
+	Tag           reflect.StructTag // of the Go field
 	owner         reflect.Type
 }
 
@@ -135,7 +136,7 @@ func (t *Type) Keys() []Key {
 // It must not be changed.
 func (t *Type) KeyNames() []string { return t.keys }
 
-// GoType returns the Go type that the Type was made of, without pointers.
+// GoType returns the Go type that the Type was made of, without pointers; nil where New made it.
 func (t *Type) GoType() reflect.Type { return t.goType }
 
 // Name returns the OpenAPI model name of a Struct or well-known type
@@ -174,7 +175,11 @@ func (t *Type) Field(name string) *Field {
 	if t.kind != Struct {
 		return nil
 	}
-	return t.def.expand().byName[name]
+	d := t.def.expand()
+	if f := d.byName[name]; f != nil {
+		return f
+	}
+	return d.unlisted(name)
 }
 
 // FieldBytes is Field for a name that is a byte slice; it makes no copy of it.
@@ -182,7 +187,11 @@ func (t *Type) FieldBytes(name []byte) *Field {
 	if t.kind != Struct {
 		return nil
 	}
-	return t.def.expand().byName[string(name)]
+	d := t.def.expand()
+	if f := d.byName[string(name)]; f != nil {
+		return f
+	}
+	return d.unlisted(string(name))
 }
 
 // Zero returns the JSON of the Go type's zero value: what an object that doesn't

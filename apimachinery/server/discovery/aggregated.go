@@ -43,7 +43,7 @@ func (e entry) aggregated(gv schema.GroupVersion) apidiscovery.APIResourceDiscov
 		d.Scope = apidiscovery.ScopeNamespace
 	}
 	for _, name := range e.subs() {
-		s := e.Subs[name]
+		s := e.subresources()[name]
 		k := s.Kind
 		if k.Kind == "" {
 			k = gv.WithKind(e.view.Kind)

@@ -38,6 +38,9 @@ func groupsOf(reg *apimachinery.Registry) []*group {
 	for _, r := range reg.All() {
 		for i := range r.Views {
 			v := &r.Views[i]
+			if v.Unserved {
+				continue
+			}
 			g := byName[v.Group]
 			if g == nil {
 				g = &group{name: v.Group, entries: map[string][]entry{}}
@@ -120,7 +123,7 @@ func resources(gv schema.GroupVersion, entries []entry) *metav1.APIResourceList 
 	for _, e := range entries {
 		list.APIResources = append(list.APIResources, e.document())
 		for _, name := range e.subs() {
-			s := e.Subs[name]
+			s := e.subresources()[name]
 			d := metav1.APIResource{Name: e.view.Plural + "/" + name, Namespaced: e.Namespaced, Kind: e.view.Kind, Verbs: sorted(s.Verbs)}
 			if s.Kind.Kind != "" {
 				d.Kind = s.Kind.Kind
@@ -146,9 +149,13 @@ func (e entry) document() metav1.APIResource {
 	return d
 }
 
+func (e entry) subresources() map[string]apimachinery.Subresource {
+	return apimachinery.Found{Resource: e.Resource, View: e.view}.Subs()
+}
+
 func (e entry) subs() []string {
-	names := make([]string, 0, len(e.Subs))
-	for name := range e.Subs {
+	names := make([]string, 0, len(e.subresources()))
+	for name := range e.subresources() {
 		names = append(names, name)
 	}
 	slices.Sort(names)

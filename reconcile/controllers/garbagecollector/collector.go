@@ -86,12 +86,16 @@ func (c *collector) run(ctx context.Context) error {
 // followAll follows what is in the registry and is not followed yet, and waits until it is all there.
 func (c *collector) followAll(ctx context.Context) error {
 	var fresh []*follow
+	c.unfollowGone()
 	for _, res := range c.registry.All() {
-		view := &res.Views[0]
+		view := res.Preferred()
 		if gvr := view.Resource(); collectable(res) && c.follows[gvr] == nil {
 			f, err := c.follow(gvr, view.GroupVersionKind.GroupKind(), res.Namespaced)
-			if err != nil {
+			if err != nil && c.registry.Served(gvr) {
 				return err
+			}
+			if err != nil {
+				continue // it has left meanwhile
 			}
 			c.mu.Lock()
 			c.follows[gvr] = f
@@ -112,6 +116,18 @@ func (c *collector) followAll(ctx context.Context) error {
 		c.look(c.graph.Virtual()) // their kind may be known now
 	}
 	return nil
+}
+
+// unfollowGone ends what follows resources that have left the registry.
+func (c *collector) unfollowGone() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for gvr, f := range c.follows {
+		if !c.registry.Served(gvr) {
+			f.stop()
+			delete(c.follows, gvr)
+		}
+	}
 }
 
 // collectable leaves out what stores nothing, what can't be deleted, and events, which own nothing and nobody owns.

@@ -108,7 +108,7 @@ func (c *controller) contents() (pods, rest []*apimachinery.Resource) {
 }
 
 func (c *controller) emptyOf(ctx context.Context, res *apimachinery.Resource, namespace string) (Remains, error) {
-	door := client.Metadata(c.client, res.Views[0].Resource(), true)
+	door := client.Metadata(c.client, res.Preferred().Resource(), true)
 	if r, err := remains(ctx, door, namespace); err != nil || r.Count == 0 {
 		return r, err
 	}
