@@ -114,7 +114,7 @@ func (s *Server) authorized(ctx context.Context, r *apimachinery.Request) (*apim
 	if v == nil {
 		return nil, wire.NotFound()
 	}
-	form, err := wire.Negotiate(r.Accept)
+	form, err := wire.NegotiateOf(r.Accept, v.offer(r))
 	if err != nil {
 		return nil, err
 	}
