@@ -81,7 +81,8 @@ type Limits struct {
 	// Watch is the longest that a watch lasts where the client names no timeoutSeconds: between once and
 	// twice this, 30 min. Bookmark is the time between bookmarks of a watch: 1 min.
 	Watch, Bookmark time.Duration
-	// Buffer is how many bytes of a list or watch are collected before they are written: 128 KiB.
+	// Buffer is how many bytes of a watch are collected before they are written, and half of those of a list: 128 KiB.
+	// A list that is sent has two such buffers.
 	Buffer int
 	// Attempts is how often a patch or another write without resourceVersion is tried when others change the
 	// object at the same time: 256. Beyond it: 409.

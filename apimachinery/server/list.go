@@ -68,7 +68,7 @@ func (c *call) list(ctx context.Context) (*apimachinery.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.fill(c.s.c.Limits.Buffer); err != nil {
+	if err := s.fill(s.room()); err != nil {
 		return nil, err
 	}
 	if !s.ended && c.form.Media == apimachinery.YAML {
@@ -281,11 +281,14 @@ func (s *listStream) open() {
 	s.buf = append(s.buf, `},"items":[`...)
 }
 
+// room is how much of a list is written at once: twice what a watch writes, as every write to HTTP/2 has its price.
+func (s *listStream) room() int { return 2 * s.c.s.c.Limits.Buffer }
+
 // size is how much to make the buffer for: what is left, or a little more than a buffer.
 func (s *listStream) size() int {
 	n := 512
-	for _, e := range s.entries {
-		if n += len(e.Raw) + 64; n > s.c.s.c.Limits.Buffer {
+	for _, e := range s.entries[s.at:] {
+		if n += len(e.Raw) + 64; n > s.room() {
 			return n + 512
 		}
 	}
@@ -333,7 +336,7 @@ func (s *listStream) next() error {
 		return io.EOF
 	}
 	s.buf, s.off = s.buf[:0], 0
-	return s.fill(s.c.s.c.Limits.Buffer)
+	return s.fill(s.room())
 }
 
 // Read implements io.Reader.
@@ -346,22 +349,48 @@ func (s *listStream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo implements io.WriterTo: large writes, without another copy.
+// WriteTo implements io.WriterTo: large writes, without another copy. While one buffer is on its way, the next is
+// filled.
 func (s *listStream) WriteTo(w io.Writer) (int64, error) {
 	total := int64(0)
+	var spare []byte
 	for {
 		if err := s.next(); err == io.EOF {
 			return total, nil
 		} else if err != nil {
 			return total, err
 		}
-		n, err := w.Write(s.buf[s.off:])
+		out := s.buf[s.off:]
+		var filled chan error
+		if !s.ended {
+			filled = make(chan error, 1)
+			s.buf, spare, s.off = spare[:0], s.buf, 0
+			go func() { filled <- s.refill() }()
+		} else {
+			s.off = len(s.buf)
+		}
+		n, err := w.Write(out)
 		total += int64(n)
-		s.off += n
+		if filled != nil {
+			err = errors.Join(err, <-filled)
+		}
 		if err != nil {
 			return total, err
 		}
 	}
+}
+
+// refill fills the buffer beside the goroutine that writes the one before.
+func (s *listStream) refill() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the list ended in a panic: %v", p)
+		}
+	}()
+	if cap(s.buf) == 0 {
+		s.buf = make([]byte, 0, s.size())
+	}
+	return s.fill(s.room())
 }
 
 // Close implements io.Closer.

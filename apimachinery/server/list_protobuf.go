@@ -74,7 +74,7 @@ func (s *listStream) openProtobuf() error {
 		n := m.size(s.entries[i].Rev)
 		size += 1 + apimachinery.UvarintLen(n) + n
 	}
-	s.buf = make([]byte, 0, min(size+256, s.c.s.c.Limits.Buffer+64<<10))
+	s.buf = make([]byte, 0, min(size+256, s.room()+64<<10))
 	s.buf = apimachinery.AppendEnvelope(s.buf, s.c.listKind(), size)
 	s.buf = apimachinery.AppendField(s.buf, tagList, head)
 	return nil
