@@ -22,9 +22,6 @@ import (
 	"github.com/bedplate/bedplate/storage/memory"
 )
 
-// formBytes bounds what is kept of objects in forms other than their JSON: protobuf for 20,000 pods, say.
-const formBytes = 160 << 20
-
 // start brings the layers up, each on the one before.
 func (p *ControlPlane) start(ctx context.Context) error {
 	for _, stage := range []struct {
@@ -55,7 +52,7 @@ func (p *ControlPlane) startStore(ctx context.Context) error {
 	if backend, err = care.Measure(backend, p.c.Registerer); err != nil {
 		return err
 	}
-	if p.db, err = storage.New(backend, storage.Config{Log: p.c.Log, FormBytes: formBytes}); err != nil {
+	if p.db, err = storage.New(backend, storage.Config{Log: p.c.Log}); err != nil {
 		return err
 	}
 	return p.layers.start(ctx, "storage", p.db.Run, p.db.Ready())

@@ -366,4 +366,3 @@ func BenchmarkConfigMaps(b *testing.B) {
 		}
 	})
 }
-

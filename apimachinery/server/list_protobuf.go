@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,11 +19,99 @@ import (
 // protobuf begins with its length.
 func (c *call) messages(entries []*storage.Entry) ([]message, error) {
 	out := make([]message, len(entries))
+	form := c.message
+	if !c.wantsMetadata() && len(entries) > manyMessages {
+		form = func(e *storage.Entry) (message, error) { return c.s.listed.message(c.v, e) }
+	}
 	err := inParallel(len(entries), func(i int) (err error) {
-		out[i], err = c.message(entries[i])
+		out[i], err = form(entries[i])
 		return err
 	})
 	return out, err
+}
+
+// manyMessages is the length of a list from which its messages are kept for the next list instead of in the memos of
+// their entries: those are for what happens now, and a large list would push all of it out.
+const manyMessages = 256
+
+// listed are the messages of the large lists of the last minutes, within a limit: what goes beyond is made anew each time.
+// Several clients that start at the same time all list the same.
+type listed struct {
+	limit  int64
+	keep   time.Duration // after the last use
+	mu     sync.RWMutex
+	bytes  int64
+	kept   map[listedKey]listedMessage
+	forget *time.Timer
+	used   atomic.Bool
+}
+
+type listedKey struct {
+	v   *view
+	key string
+}
+
+type listedMessage struct {
+	rev int64
+	message
+}
+
+func (l *listed) message(v *view, e *storage.Entry) (message, error) {
+	at := listedKey{v, e.Key}
+	l.mu.RLock()
+	have, ok := l.kept[at]
+	l.mu.RUnlock()
+	if !l.used.Load() {
+		l.used.Store(true)
+	}
+	if ok && have.rev == e.Rev {
+		return have.message, nil
+	}
+	m, err := v.makeMessage(e)
+	if err == nil {
+		l.add(at, listedMessage{e.Rev, m})
+	}
+	return m, err
+}
+
+// listedFor is how long messages are kept that nobody uses: between once and twice this.
+const listedFor = time.Minute
+
+// listedOverhead is what a message takes beside its bytes.
+const listedOverhead = 128
+
+// add keeps a message in place of an older one, if there is room.
+func (l *listed) add(at listedKey, m listedMessage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old, ok := l.kept[at]
+	more := int64(len(m.message) - len(old.message))
+	if !ok {
+		more += listedOverhead
+	}
+	if ok && old.rev >= m.rev || l.bytes+more > l.limit {
+		return
+	}
+	if l.kept == nil {
+		l.kept = map[listedKey]listedMessage{}
+		l.forget = time.AfterFunc(l.keep, l.expire)
+	}
+	l.kept[at] = m
+	l.bytes += more
+}
+
+// expire forgets everything if nobody has used it since it was last called.
+func (l *listed) expire() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kept == nil {
+		return
+	}
+	if l.used.Swap(false) {
+		l.forget.Reset(l.keep)
+		return
+	}
+	l.kept, l.bytes = nil, 0
 }
 
 // atOnce is how many items are made in a row by one goroutine.

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -129,4 +131,44 @@ func BenchmarkMessage(b *testing.B) {
 		b.ReportMetric(float64(len(m)), "bytes")
 	}
 	b.ReportMetric(float64(len(sealed.Raw)), "JSON-bytes")
+}
+
+// TestListedMessages: what large lists made is kept for the next, within a limit, until nobody uses it.
+func TestListedMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := podKind()
+		sealed, err := k.seal("default/a", sealedPod())
+		require.NoError(t, err)
+		entry := func(key string, rev int64) *storage.Entry {
+			return &storage.Entry{Key: key, Raw: sealed.Raw, Head: sealed.Head, Rev: rev}
+		}
+		one, err := k.views[0].makeMessage(entry("a", 1))
+		require.NoError(t, err)
+		l := &listed{limit: 2*int64(len(one)+listedOverhead) + 1, keep: listedFor}
+		ask := func(key string, rev int64) message {
+			m, err := l.message(k.views[0], entry(key, rev))
+			require.NoError(t, err)
+			require.Equal(t, one, m)
+			return m
+		}
+		first := ask("a", 1)
+		require.Same(t, &first[0], &ask("a", 1)[0])
+		require.NotSame(t, &first[0], &ask("a", 2)[0], "another state")
+		ask("a", 1)
+		require.EqualValues(t, 2, l.kept[listedKey{k.views[0], "a"}].rev, "the newest stays")
+		ask("b", 1)
+		ask("c", 1)
+		require.Len(t, l.kept, 2, "there is no room for a third")
+		require.LessOrEqual(t, l.bytes, l.limit)
+		time.Sleep(listedFor + time.Second)
+		synctest.Wait()
+		require.Len(t, l.kept, 2, "they were used since they came")
+		time.Sleep(listedFor)
+		synctest.Wait()
+		require.Empty(t, l.kept)
+		require.Zero(t, l.bytes)
+		ask("c", 1)
+		require.Len(t, l.kept, 1)
+		l.forget.Stop()
+	})
 }

@@ -108,19 +108,10 @@ type (
 	metaMessageForm struct{}
 )
 
-// message returns the entry's protobuf in the view, made once. Where nobody in this process has a use for the
-// decoded object, that is not kept.
+// message returns the entry's protobuf in the view, made once.
 func (v *view) message(e *storage.Entry) (message, error) {
 	f, err := e.Form(messageForm{v}, func() (any, error) {
-		o, err := v.passing(e)
-		if err != nil {
-			return nil, err
-		}
-		raw, err := apimachinery.MarshalProtobuf(o)
-		if err != nil {
-			return nil, err
-		}
-		m, err := pack(raw)
+		m, err := v.makeMessage(e)
 		return []byte(m), err
 	})
 	if err != nil {
@@ -129,20 +120,20 @@ func (v *view) message(e *storage.Entry) (message, error) {
 	return f.([]byte), nil
 }
 
-// passing returns the entry as an object of the view's type that is not to be changed or kept.
-func (v *view) passing(e *storage.Entry) (apimachinery.Object, error) {
-	if v.kind.viewed.Load() {
-		return v.object(e)
+// makeMessage makes the entry's protobuf. The object that it decodes for that is not kept: it takes three times as much.
+func (v *view) makeMessage(e *storage.Entry) (message, error) {
+	o, err := v.kind.decodeHub(e.Raw, e.Head.Encoding)
+	if err == nil && !v.found.Hub() {
+		o, err = v.fromHub(o)
 	}
-	if e.Head.Encoding == v.encoding {
-		o := v.found.New()
-		return o, v.kind.quick.DecodeLoose(e.Raw, o)
+	if err != nil {
+		return nil, err
 	}
-	hub, err := v.kind.decodeHub(e.Raw, e.Head.Encoding)
-	if err != nil || v.found.Hub() {
-		return hub, err
+	raw, err := apimachinery.MarshalProtobuf(o)
+	if err != nil {
+		return nil, err
 	}
-	return v.fromHub(hub)
+	return pack(raw)
 }
 
 // metaMessage returns the entry's metadata in protobuf, made once.
