@@ -76,6 +76,9 @@ func For[T apimachinery.Object](c *Client) Resource[T] {
 // PartialJSON is the media type that asks for objects' metadata alone.
 const PartialJSON = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 
+// partialListJSON is [PartialJSON] for answers that are lists: a server refuses to make one object of them.
+const partialListJSON = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+
 // Metadata returns the door to the metadata of any resource, known to the registry or not. Objects can be read,
 // watched, patched and deleted through it; to create or update one takes its whole type.
 func Metadata(c *Client, gvr schema.GroupVersionResource, namespaced bool) Resource[*metav1.PartialObjectMetadata] {
@@ -147,11 +150,19 @@ func (r Resource[T]) decode(body []byte) (T, error) {
 	return o, nil
 }
 
+// acceptOf is the media type to ask for with a verb.
+func (r Resource[T]) acceptOf(verb string) string {
+	if r.accept == PartialJSON && (verb == apimachinery.VerbList || verb == apimachinery.VerbDeleteCollection) {
+		return partialListJSON
+	}
+	return r.accept
+}
+
 // request prepares what all requests share.
 func (r Resource[T]) request(ctx context.Context, verb, namespace, name, sub string, c *call) *apimachinery.Request {
 	q := &apimachinery.Request{
 		Verb: verb, Resource: r.gvr, Namespace: namespace, Name: name, Sub: sub,
-		Accept: r.accept, Fence: c.fence, Seen: c.seen,
+		Accept: r.acceptOf(verb), Fence: c.fence, Seen: c.seen,
 	}
 	if s, ok := scopeOf(ctx); ok && q.Fence == "" && writes(verb) {
 		q.Fence = s.Fence

@@ -86,8 +86,12 @@ type Limits struct {
 	// Watch is the longest that a watch lasts where the client names no timeoutSeconds: between once and
 	// twice this, 30 min. Bookmark is the time between bookmarks of a watch: 1 min.
 	Watch, Bookmark time.Duration
-	// Buffer is how many bytes of a list or watch are collected before they are written: 128 KiB.
+	// Buffer is how many bytes of a watch are collected before they are written, and half of those of a list: 128 KiB.
+	// A list that is sent has two such buffers.
 	Buffer int
+	// Messages is how many bytes of large lists in protobuf are kept for those who ask for the same within two
+	// minutes: 160 MiB, about 25,000 pods.
+	Messages int64
 	// Attempts is how often a patch or another write without resourceVersion is tried when others change the
 	// object at the same time: 256. Beyond it: 409.
 	Attempts int
@@ -124,7 +128,7 @@ func (c *Config) validate() error {
 	l := &c.Limits
 	for _, n := range []int64{
 		l.Body, int64(l.Reads), int64(l.Writes), int64(l.Timeout), int64(l.Drain), int64(l.Watch), int64(l.Bookmark),
-		int64(l.Buffer), int64(l.Attempts), int64(l.PatchOperations), int64(l.Streams), int64(l.Header), int64(l.Sweep),
+		int64(l.Buffer), l.Messages, int64(l.Attempts), int64(l.PatchOperations), int64(l.Streams), int64(l.Header), int64(l.Sweep),
 	} {
 		if n < 0 {
 			return fmt.Errorf("a limit is negative: %d", n)
@@ -145,6 +149,7 @@ func (c Config) withDefaults() Config {
 	l.Timeout, l.Drain = or(l.Timeout, time.Minute), or(l.Drain, 10*time.Second)
 	l.Watch, l.Bookmark = or(l.Watch, 30*time.Minute), or(l.Bookmark, time.Minute)
 	l.Buffer, l.Attempts = or(l.Buffer, 128<<10), or(l.Attempts, 256)
+	l.Messages = or(l.Messages, 160<<20)
 	l.PatchOperations = or(l.PatchOperations, 10_000)
 	l.Streams, l.Header = or(l.Streams, 250), or(l.Header, 64<<10)
 	l.Sweep = or(l.Sweep, time.Minute)

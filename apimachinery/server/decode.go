@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/wire"
 )
 
 // input is the request's object as JSON.
@@ -67,12 +67,7 @@ func (s *Server) tooLarge() error {
 	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", s.c.Limits.Body))
 }
 
-func unsupportedMedia(got string, want ...string) error {
-	return &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
-		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s (not %q)", strings.Join(want, ", "), got),
-	}}
-}
+func unsupportedMedia(got string, want ...string) error { return wire.UnsupportedMedia(got, want...) }
 
 // decode reads JSON into an object of the given kind, and does with unknown fields what the request wants.
 func (c *call) decode(body []byte, strict []error, gvk schema.GroupVersionKind, into apimachinery.Object) error {

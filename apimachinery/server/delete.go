@@ -24,6 +24,9 @@ func (c *call) delete(ctx context.Context) (*apimachinery.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ignoresReadError(o) {
+		return c.deleteUnreadable(ctx)
+	}
 	e, gone, err := c.remove(ctx, c.key(), c.r.Name, o)
 	if err != nil {
 		return nil, err
@@ -35,11 +38,14 @@ func (c *call) delete(ctx context.Context) (*apimachinery.Response, error) {
 		}
 		return c.answer(code, e)
 	}
+	return c.deleted(types.UID(e.Head.UID))
+}
+
+// deleted is the answer to a deletion that has left nothing.
+func (c *call) deleted(uid types.UID) (*apimachinery.Response, error) {
 	return c.object(200, &metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess,
-		Details: &metav1.StatusDetails{
-			Name: c.r.Name, Group: c.v.gr.Group, Kind: c.v.gr.Resource, UID: types.UID(e.Head.UID),
-		},
+		Details: &metav1.StatusDetails{Name: c.r.Name, Group: c.v.gr.Group, Kind: c.v.gr.Resource, UID: uid},
 	})
 }
 
@@ -267,12 +273,18 @@ func (c *call) deleteCollection(ctx context.Context) (*apimachinery.Response, er
 	if err != nil {
 		return nil, err
 	}
+	if err := notForMany(o); err != nil {
+		return nil, err
+	}
 	list := listOptions(c.r)
 	p, err := c.page(ctx, &list)
 	if err != nil {
 		return nil, err
 	}
-	entries, meta := c.cut(p)
+	entries, meta, err := c.cut(p)
+	if err != nil {
+		return nil, err
+	}
 	removed := make([]*storage.Entry, 0, len(entries))
 	for _, e := range entries {
 		_, name := splitKey(c.k, e.Key)
@@ -285,8 +297,10 @@ func (c *call) deleteCollection(ctx context.Context) (*apimachinery.Response, er
 		}
 		removed = append(removed, last)
 	}
-	s := &listStream{c: c, entries: removed, meta: meta, rev: p.snap.Rev()}
-	s.open()
+	s, err := c.stream(removed, meta, p.snap.Rev())
+	if err != nil {
+		return nil, err
+	}
 	if err := s.fill(1 << 62); err != nil {
 		return nil, err
 	}

@@ -136,7 +136,7 @@ func (s *Server) served(ctx context.Context, r *apimachinery.Request) (resp *api
 
 // through brings a request to the view that serves it.
 func (s *Server) through(ctx context.Context, r *apimachinery.Request, v *view) (*apimachinery.Response, error) {
-	form, err := wire.Negotiate(r.Accept)
+	form, err := wire.NegotiateOf(r.Accept, v.offer(r))
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ type (
 	jsonForm    struct{ v *view }
 	hubForm     struct{ k *kind }
 	viewForm    struct{ v *view }
-	metaForm    struct{ list bool }
+	metaForm    struct{ version string }
 	partialForm struct{}
 )
 
@@ -80,14 +80,14 @@ func (k *kind) scanned(raw []byte) (form, error) {
 	return form{raw, sc.revAt()}, nil
 }
 
-// metadata returns the entry as a PartialObjectMetadata.
-func (v *view) metadata(e *storage.Entry) (form, error) {
-	f, err := e.Form(metaForm{}, func() (any, error) {
+// metadata returns the entry as a PartialObjectMetadata in a version of meta.k8s.io.
+func (v *view) metadata(e *storage.Entry, version string) (form, error) {
+	f, err := e.Form(metaForm{version}, func() (any, error) {
 		sc, err := v.kind.scan.scan(e.Raw)
 		if err != nil {
 			return nil, err
 		}
-		const head = `{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":`
+		head := `{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/` + version + `","metadata":`
 		raw := make([]byte, 0, len(head)+sc.metaTo-sc.metaFrom+1)
 		raw = append(raw, head...)
 		raw = append(raw, e.Raw[sc.metaFrom:sc.metaTo]...)

@@ -16,6 +16,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/managedfields"
 	"github.com/bedplate/bedplate/apimachinery/server/table"
 	"github.com/bedplate/bedplate/apimachinery/structural"
+	"github.com/bedplate/bedplate/apimachinery/wire"
 	"github.com/bedplate/bedplate/storage"
 )
 
@@ -53,6 +54,7 @@ type view struct {
 	gvk      schema.GroupVersionKind
 	gr       schema.GroupResource
 	fields   map[string]int // selectable field → place in Head.Index
+	protobuf bool           // the Go type has a protobuf encoding
 	shape    func() (*structural.Type, error)
 	renderer func() (*table.Renderer, error)
 	resets   func() map[string]managedfields.Set
@@ -97,6 +99,7 @@ func (k *kind) newView(declared *apimachinery.View, encoding uint32, types *stru
 	if v.deprecated == "" {
 		v.deprecated = deprecation(v.found.New(), v.gvk)
 	}
+	v.protobuf = apimachinery.HasProtobuf(v.found.New())
 	v.shape = sync.OnceValues(func() (*structural.Type, error) { return types.Of(v.found.New()) })
 	if declared.Schema != nil {
 		v.custom = &custom{schema: sync.OnceValues(declared.Schema)}
@@ -105,6 +108,15 @@ func (k *kind) newView(declared *apimachinery.View, encoding uint32, types *stru
 	v.renderer = sync.OnceValues(func() (*table.Renderer, error) { return table.New(declared, now) })
 	v.resets = sync.OnceValue(v.makeResets)
 	return v
+}
+
+// offer is what answers to a request may be.
+func (v *view) offer(r *apimachinery.Request) wire.Offer {
+	o := wire.Offer{Protobuf: v.protobuf, Stream: r.Verb == apimachinery.VerbWatch}
+	if sub := v.kind.res.Subs[r.Sub]; r.Sub != "" && sub.New != nil {
+		o.Protobuf = apimachinery.HasProtobuf(sub.New())
+	}
+	return o
 }
 
 // indexOf returns the place of a declared field in the index; fields that read the same paths share one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -23,6 +24,7 @@ type page struct {
 	snap  *storage.Snapshot
 	from  string
 	limit int64
+	left  int64 // how many are selected from there on; 0: not known
 }
 
 // listMeta is the metadata of a list beside its resourceVersion.
@@ -45,12 +47,18 @@ func (m listMeta) appendTo(dst []byte) []byte {
 }
 
 func (c *call) list(ctx context.Context) (*apimachinery.Response, error) {
+	if c.form.As.Kind == wire.AsMetadata {
+		return nil, wire.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadata, but the requested object is a list (%s)", c.listKind().Kind))
+	}
 	o := listOptions(c.r)
 	p, err := c.page(ctx, &o)
 	if err != nil {
 		return nil, err
 	}
-	entries, meta := c.cut(p)
+	entries, meta, err := c.cut(p)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.convert(ctx, entries); err != nil {
 		return nil, err
 	}
@@ -59,9 +67,11 @@ func (c *call) list(ctx context.Context) (*apimachinery.Response, error) {
 		body, err := c.table(entries, rev, meta)
 		return c.body(200, body, err)
 	}
-	s := &listStream{c: c, entries: entries, meta: meta, rev: rev}
-	s.open()
-	if err := s.fill(c.s.c.Limits.Buffer); err != nil {
+	s, err := c.stream(entries, meta, rev)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.fill(s.room()); err != nil {
 		return nil, err
 	}
 	if !s.ended && c.form.Media == apimachinery.YAML {
@@ -72,7 +82,7 @@ func (c *call) list(ctx context.Context) (*apimachinery.Response, error) {
 	if s.ended {
 		return c.body(200, s.buf, nil)
 	}
-	return &apimachinery.Response{Code: 200, ContentType: apimachinery.JSON, Stream: s}, nil
+	return &apimachinery.Response{Code: 200, ContentType: c.form.Media, Stream: s}, nil
 }
 
 // page finds the snapshot and the place in it where a list goes on.
@@ -122,11 +132,12 @@ func validateList(o *metav1.ListOptions) field.ErrorList {
 }
 
 // token is what a continue parameter says: go on at Start, relative to where the list began, as of Rev; a Rev
-// of -1 goes on in the present.
+// of -1 goes on in the present. Left is how many are selected from Start on, so that no page counts them anew; 0: not known.
 type token struct {
 	Version string `json:"v"`
 	Rev     int64  `json:"rv"`
 	Start   string `json:"start"`
+	Left    int64  `json:"left,omitempty"`
 }
 
 const tokenVersion = "meta.k8s.io/v1"
@@ -146,11 +157,20 @@ func parseToken(text string) (token, error) {
 	if err == nil {
 		err = json.Unmarshal(raw, &t)
 	}
-	if err == nil && (t.Version != tokenVersion || t.Rev == 0 || t.Start == "") {
-		err = fmt.Errorf("version %q, revision %d, start %q", t.Version, t.Rev, t.Start)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("continue key is not valid: %w", err)
+	case t.Version != tokenVersion:
+		err = fmt.Errorf("continue key is not valid: server does not recognize this encoded version %q", t.Version)
+	case t.Rev == 0:
+		err = fmt.Errorf("continue key is not valid: incorrect encoded start resourceVersion (version %s)", tokenVersion)
+	case t.Start == "":
+		err = fmt.Errorf("continue key is not valid: encoded start key empty (version %s)", tokenVersion)
+	case t.Left < 0:
+		err = errors.New("continue key is not valid: it counts fewer than no objects")
 	}
 	if err != nil {
-		return t, apierrors.NewBadRequest(fmt.Sprintf("continue key is not valid: %v", err))
+		return t, apierrors.NewBadRequest("invalid continue token: " + err.Error())
 	}
 	return t, nil
 }
@@ -164,8 +184,9 @@ func (c *call) goOn(ctx context.Context, p *page, o *metav1.ListOptions) error {
 	if err != nil {
 		return err
 	}
-	p.from = t.Start
+	p.from, p.left = t.Start, t.Left
 	if t.Rev < 0 {
+		p.left = 0
 		p.snap, err = c.k.table.Snapshot(ctx, 0, false)
 		return err
 	}
@@ -188,10 +209,14 @@ func expiredToken(t token) error {
 }
 
 // cut takes the page's entries.
-func (c *call) cut(p *page) ([]*storage.Entry, listMeta) {
+func (c *call) cut(p *page) ([]*storage.Entry, listMeta, error) {
 	var entries []*storage.Entry
-	if p.limit <= 0 && !p.narrow && p.filter.Prefix == "" {
-		entries = make([]*storage.Entry, 0, p.snap.Len())
+	if !p.narrow && p.filter.Prefix == "" {
+		room := int64(p.snap.Len())
+		if p.limit > 0 {
+			room = min(room, p.limit)
+		}
+		entries = make([]*storage.Entry, 0, room)
 	}
 	more := false
 	for e := range p.entries(p.snap, p.from) {
@@ -202,37 +227,51 @@ func (c *call) cut(p *page) ([]*storage.Entry, listMeta) {
 		entries = append(entries, e)
 	}
 	if !more {
-		return entries, listMeta{}
+		return entries, listMeta{}, c.unreadable(p.selected, p.snap, p.from, "")
 	}
-	next := entries[len(entries)-1].Key + "\x00"
-	m := listMeta{Continue: token{Rev: p.snap.Rev(), Start: next}.String()}
+	last := entries[len(entries)-1].Key
+	next := token{Rev: p.snap.Rev(), Start: last + "\x00"}
+	var m listMeta
 	if !p.narrow {
-		n := int64(0)
-		for range p.entries(p.snap, next) {
-			n++
+		next.Left = p.left - p.limit
+		if next.Left <= 0 {
+			next.Left = p.count(p.snap, next.Start)
 		}
-		m.Remaining = &n
+		m.Remaining = &next.Left
 	}
-	return entries, m
+	m.Continue = next.String()
+	return entries, m, c.unreadable(p.selected, p.snap, p.from, last)
 }
 
 // listStream is a list as bytes, made a buffer at a time.
 type listStream struct {
-	c       *call
-	entries []*storage.Entry
-	meta    listMeta
-	rev     int64
-	at      int
-	buf     []byte
-	off     int
-	ended   bool
+	c        *call
+	entries  []*storage.Entry
+	messages []message // of the entries; nil: JSON
+	meta     listMeta
+	rev      int64
+	at       int
+	buf      []byte
+	off      int
+	ended    bool
+}
+
+// stream begins a list in the form asked for.
+func (c *call) stream(entries []*storage.Entry, meta listMeta, rev int64) (*listStream, error) {
+	s := &listStream{c: c, entries: entries, meta: meta, rev: rev}
+	if !c.inProtobuf() {
+		s.open()
+		return s, nil
+	}
+	var err error
+	if s.messages, err = c.messages(entries); err != nil {
+		return nil, err
+	}
+	return s, s.openProtobuf()
 }
 
 func (s *listStream) open() {
-	gvk := s.c.v.gvk.GroupVersion().WithKind(s.c.v.found.View.ListKind)
-	if s.c.wantsMetadata() {
-		gvk = metav1.SchemeGroupVersion.WithKind(wire.AsMetadataList)
-	}
+	gvk := s.c.listKind()
 	s.buf = make([]byte, 0, s.size())
 	s.buf = append(s.buf, `{"kind":"`...)
 	s.buf = append(s.buf, gvk.Kind...)
@@ -245,11 +284,14 @@ func (s *listStream) open() {
 	s.buf = append(s.buf, `},"items":[`...)
 }
 
+// room is how much of a list is written at once: twice what a watch writes, as every write to HTTP/2 has its price.
+func (s *listStream) room() int { return 2 * s.c.s.c.Limits.Buffer }
+
 // size is how much to make the buffer for: what is left, or a little more than a buffer.
 func (s *listStream) size() int {
 	n := 512
-	for _, e := range s.entries {
-		if n += len(e.Raw) + 64; n > s.c.s.c.Limits.Buffer {
+	for _, e := range s.entries[s.at:] {
+		if n += len(e.Raw) + 64; n > s.room() {
 			return n + 512
 		}
 	}
@@ -259,6 +301,11 @@ func (s *listStream) size() int {
 // fill appends items until the buffer has reached size or the list has ended.
 func (s *listStream) fill(size int) error {
 	for len(s.buf) < size && s.at < len(s.entries) {
+		if s.messages != nil {
+			s.item()
+			s.at++
+			continue
+		}
 		e := s.entries[s.at]
 		f, err := s.c.shape(e)
 		if err != nil {
@@ -271,10 +318,17 @@ func (s *listStream) fill(size int) error {
 		s.at++
 	}
 	if s.at == len(s.entries) && !s.ended {
-		s.buf = append(s.buf, "]}\n"...)
+		s.buf = append(s.buf, s.tail()...)
 		s.ended = true
 	}
 	return nil
+}
+
+func (s *listStream) tail() string {
+	if s.messages != nil {
+		return apimachinery.EnvelopeTail
+	}
+	return "]}\n"
 }
 
 func (s *listStream) next() error {
@@ -285,7 +339,7 @@ func (s *listStream) next() error {
 		return io.EOF
 	}
 	s.buf, s.off = s.buf[:0], 0
-	return s.fill(s.c.s.c.Limits.Buffer)
+	return s.fill(s.room())
 }
 
 // Read implements io.Reader.
@@ -298,26 +352,52 @@ func (s *listStream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo implements io.WriterTo: large writes, without another copy.
+// WriteTo implements io.WriterTo: large writes, without another copy. While one buffer is on its way, the next is
+// filled.
 func (s *listStream) WriteTo(w io.Writer) (int64, error) {
 	total := int64(0)
+	var spare []byte
 	for {
 		if err := s.next(); err == io.EOF {
 			return total, nil
 		} else if err != nil {
 			return total, err
 		}
-		n, err := w.Write(s.buf[s.off:])
+		out := s.buf[s.off:]
+		var filled chan error
+		if !s.ended {
+			filled = make(chan error, 1)
+			s.buf, spare, s.off = spare[:0], s.buf, 0
+			go func() { filled <- s.refill() }()
+		} else {
+			s.off = len(s.buf)
+		}
+		n, err := w.Write(out)
 		total += int64(n)
-		s.off += n
+		if filled != nil {
+			err = errors.Join(err, <-filled)
+		}
 		if err != nil {
 			return total, err
 		}
 	}
 }
 
+// refill fills the buffer beside the goroutine that writes the one before.
+func (s *listStream) refill() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the list ended in a panic: %v", p)
+		}
+	}()
+	if cap(s.buf) == 0 {
+		s.buf = make([]byte, 0, s.size())
+	}
+	return s.fill(s.room())
+}
+
 // Close implements io.Closer.
 func (s *listStream) Close() error {
-	s.entries, s.at, s.ended = nil, 0, true
+	s.entries, s.messages, s.at, s.ended = nil, nil, 0, true
 	return nil
 }

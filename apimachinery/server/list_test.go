@@ -61,7 +61,7 @@ func TestListRefuses(t *testing.T) {
 			"bad token":      {metav1.ListOptions{Continue: "x"}, apierrors.IsBadRequest, "continue key is not valid"},
 			"bad label":      {metav1.ListOptions{LabelSelector: "a=="}, nil, ""},
 			"bad labels":     {metav1.ListOptions{LabelSelector: "a in b"}, apierrors.IsBadRequest, "unable to parse requirement"},
-			"bad field":      {metav1.ListOptions{FieldSelector: "spec.x=1"}, apierrors.IsBadRequest, "field label not supported: spec.x"},
+			"bad field":      {metav1.ListOptions{FieldSelector: "spec.x=1"}, apierrors.IsBadRequest, `"spec.x" is not a known field selector: only "metadata.name", "metadata.namespace"`},
 		} {
 			_, _, err := do(t, d, list(configMaps, c.o))
 			if c.is == nil {

@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -59,9 +60,15 @@ func atLeast(text string, rev int64) int64 {
 
 // answer responds with one object in the form that was asked for.
 func (c *call) answer(code int, e *storage.Entry) (*apimachinery.Response, error) {
+	if c.form.As.Kind == wire.AsMetadataList {
+		return nil, wire.NotAcceptable(fmt.Sprintf("you requested PartialObjectMetadataList, but the requested object is not a list (%s)", c.v.gvk.Kind))
+	}
 	if c.form.As.Kind == wire.AsTable {
 		body, err := c.table([]*storage.Entry{e}, e.Rev, listMeta{})
 		return c.body(code, body, err)
+	}
+	if c.inProtobuf() {
+		return c.answerProtobuf(code, e)
 	}
 	if o, ok := c.shared(e); ok {
 		return &apimachinery.Response{Code: code, ContentType: apimachinery.JSON, Object: o}, nil
@@ -85,7 +92,7 @@ func (c *call) shared(e *storage.Entry) (apimachinery.Object, bool) {
 // shape is the entry in the form asked for, other than a table.
 func (c *call) shape(e *storage.Entry) (form, error) {
 	if c.wantsMetadata() {
-		return c.v.metadata(e)
+		return c.v.metadata(e, c.form.As.Version)
 	}
 	return c.v.form(e)
 }
@@ -94,7 +101,7 @@ func (c *call) wantsMetadata() bool {
 	return c.form.As.Kind == wire.AsMetadata || c.form.As.Kind == wire.AsMetadataList
 }
 
-// body makes the response of JSON.
+// body makes the response of JSON, or of what is in the form asked for already.
 func (c *call) body(code int, body []byte, err error) (*apimachinery.Response, error) {
 	if err != nil {
 		return nil, err
@@ -108,7 +115,11 @@ func (c *call) body(code int, body []byte, err error) (*apimachinery.Response, e
 }
 
 // object responds with an object that is not stored.
-func (c *call) object(code int, o any) (*apimachinery.Response, error) {
+func (c *call) object(code int, o runtime.Object) (*apimachinery.Response, error) {
+	if c.inProtobuf() {
+		body, err := apimachinery.EncodeProtobuf(o)
+		return c.body(code, body, err)
+	}
 	body, err := apimachinery.Encode(o)
 	return c.body(code, append(body, '\n'), err)
 }

@@ -30,7 +30,7 @@ func (c *call) selection(o *metav1.ListOptions) (*selected, error) {
 	if o.LabelSelector != "" {
 		sel, err := labels.Parse(o.LabelSelector)
 		if err != nil {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))
+			return nil, apierrors.NewBadRequest(err.Error())
 		}
 		s.addLabels(sel)
 	}
@@ -84,10 +84,19 @@ func (s *selected) addFields(v *view, sel fields.Selector) error {
 		case ok:
 			s.addIndex(v.kind.index[at].name, at, w)
 		default:
-			return apierrors.NewBadRequest("field label not supported: " + r.Field)
+			return unknownField(v, r.Field)
 		}
 	}
 	return nil
+}
+
+// unknownField is what Kubernetes says of a field that cannot be selected by: of kinds that have none of their own, what
+// they all have.
+func unknownField(v *view, name string) error {
+	if len(v.fields) > 0 {
+		return apierrors.NewBadRequest("field label not supported: " + name)
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf(`%q is not a known field selector: only "metadata.name", "metadata.namespace"`, name))
 }
 
 type want struct {
@@ -151,6 +160,15 @@ func (s *selected) entries(snap *storage.Snapshot, from string) iter.Seq[*storag
 			}
 		}
 	}
+}
+
+// count is how many are selected of a snapshot, from a key on.
+func (s *selected) count(snap *storage.Snapshot, from string) int64 {
+	n := int64(0)
+	for range s.entries(snap, from) {
+		n++
+	}
+	return n
 }
 
 // event is the event as this selection sees it; false: not at all.

@@ -27,6 +27,7 @@ type Server struct {
 	types   structural.Types
 	quick   *apimachinery.QuickDecoder
 	flow    flow
+	listed  listed
 	metrics *metrics
 	docs    documents
 	specs   schemas
@@ -51,6 +52,7 @@ func New(c Config) (*Server, error) {
 		ready: make(chan struct{}), quick: apimachinery.NewQuickDecoder(),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
+	s.listed.limit, s.listed.keep = s.c.Limits.Messages, listedFor
 	s.flow.mostReads, s.flow.mostWrites = int64(s.c.Limits.Reads), int64(s.c.Limits.Writes)
 	var err error
 	if s.metrics, err = newMetrics(s.c.Registerer); err != nil {

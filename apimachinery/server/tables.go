@@ -1,8 +1,10 @@
 package server
 
 import (
+	"fmt"
 	"strconv"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"sigs.k8s.io/yaml"
@@ -15,7 +17,10 @@ import (
 func (c *call) tableOptions() (table.Options, error) {
 	o := table.Options{Version: c.form.As.Version, Include: c.form.Include}
 	errs := validation.ValidateTableOptions(&metav1.TableOptions{IncludeObject: o.Include})
-	return o, invalidOptions("TableOptions", errs)
+	if len(errs) > 0 {
+		return o, apierrors.NewBadRequest(fmt.Sprintf("Unable to convert to Table as requested: %v", errs[0]))
+	}
+	return o, nil
 }
 
 // table renders entries as one table.

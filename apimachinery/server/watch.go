@@ -25,8 +25,8 @@ func (c *call) watch(ctx context.Context) (*apimachinery.Response, error) {
 	if err := invalidOptions("ListOptions", validateWatch(&o)); err != nil {
 		return nil, err
 	}
-	if c.form.Media != apimachinery.JSON {
-		return nil, genericError(406, "a watch is answered in application/json alone")
+	if legacy := o.ResourceVersion == "" || o.ResourceVersion == "0"; legacy && o.SendInitialEvents == nil {
+		o.SendInitialEvents = &legacy
 	}
 	sel, err := c.selection(&o)
 	if err != nil {
@@ -45,7 +45,7 @@ func (c *call) watch(ctx context.Context) (*apimachinery.Response, error) {
 		return nil, err
 	}
 	c.s.metrics.watching(c.v, 1)
-	return &apimachinery.Response{Code: 200, ContentType: apimachinery.JSON, Stream: w}, nil
+	return &apimachinery.Response{Code: 200, ContentType: c.streamType(), Stream: w}, nil
 }
 
 func validateWatch(o *metav1.ListOptions) field.ErrorList {
@@ -106,22 +106,22 @@ func (w *watchStream) begin(ctx context.Context) error {
 		return err
 	}
 	w.limit(ctx)
-	initial := o.ResourceVersion == "" || o.ResourceVersion == "0"
-	if o.SendInitialEvents != nil {
-		initial = *o.SendInitialEvents
+	initial := o.SendInitialEvents != nil && *o.SendInitialEvents
+	snap, err := w.c.k.table.Snapshot(ctx, atLeast(o.ResourceVersion, rev), false) // a revision to come is waited for
+	if err == nil && initial {
+		err = w.c.unreadable(w.selected, snap, "", "")
+	}
+	if err != nil {
+		w.unlink()
+		w.cancel()
+		return err
 	}
 	since := rev
 	if initial || rev == 0 {
-		snap, err := w.c.k.table.Snapshot(ctx, atLeast(o.ResourceVersion, rev), false)
-		if err != nil {
-			w.unlink()
-			w.cancel()
-			return err
-		}
 		since = snap.Rev()
-		if initial {
-			w.initial = snap
-		}
+	}
+	if initial {
+		w.initial = snap
 	}
 	w.told = since
 	if w.w, err = w.c.k.table.Watch(since, w.filter); err != nil {
@@ -149,10 +149,8 @@ func (w *watchStream) fail(err error) {
 	if !errors.As(err, &status) {
 		w.c.s.c.Log.Warn("watch ended in an error", "resource", w.c.v.gr.String(), "err", err)
 	}
-	body, encodeErr := apimachinery.Encode(wire.StatusOf(err))
-	if encodeErr == nil {
-		w.buf = append(w.buf, `{"type":"ERROR","object":`...)
-		w.buf = append(append(w.buf, body...), "}\n"...)
+	if err := w.other(kwatch.Error, wire.StatusOf(err)); err != nil {
+		w.c.s.c.Log.Error("the end of a watch could not be told", "resource", w.c.v.gr.String(), "err", err)
 	}
 	w.err = io.EOF
 }
@@ -257,27 +255,36 @@ func (w *watchStream) send() {
 // event appends one event. A deleted object carries the revision of its deletion.
 func (w *watchStream) event(typ kwatch.EventType, e *storage.Entry, rev int64) {
 	mark := len(w.buf)
-	w.buf = append(w.buf, `{"type":"`...)
-	w.buf = append(w.buf, typ...)
-	w.buf = append(w.buf, `","object":`...)
-	if err := w.object(e, rev); err != nil {
+	if err := w.object(typ, e, rev); err != nil {
 		w.buf = w.buf[:mark]
 		w.fail(err)
 		return
 	}
-	w.buf = append(w.buf, "}\n"...)
 	w.c.s.metrics.watchEvent(w.c.v)
 }
 
-func (w *watchStream) object(e *storage.Entry, rev int64) error {
-	if w.render != nil {
-		return w.row(e, rev)
+func (w *watchStream) object(typ kwatch.EventType, e *storage.Entry, rev int64) error {
+	if w.c.inProtobuf() {
+		m, err := w.c.message(e)
+		if err == nil {
+			w.message(typ, m, rev)
+		}
+		return err
 	}
-	f, err := w.c.shape(e)
-	if err == nil {
+	w.buf = append(append(append(w.buf, `{"type":"`...), typ...), `","object":`...)
+	if w.render != nil {
+		if err := w.row(e, rev); err != nil {
+			return err
+		}
+	} else {
+		f, err := w.c.shape(e)
+		if err != nil {
+			return err
+		}
 		w.buf = f.appendTo(w.buf, rev)
 	}
-	return err
+	w.buf = append(w.buf, "}\n"...)
+	return nil
 }
 
 // row appends a table of one row; only the first of a watch describes the columns.
@@ -296,25 +303,17 @@ func (w *watchStream) row(e *storage.Entry, rev int64) (err error) {
 
 // bookmark appends an event that tells of progress alone, or of the end of the initial events.
 func (w *watchStream) bookmark(rev int64, initialEnd bool) {
-	gvk := w.c.v.gvk
-	switch {
-	case w.render != nil:
-		gvk = metav1.SchemeGroupVersion.WithKind(wire.AsTable)
-	case w.c.wantsMetadata():
-		gvk = metav1.SchemeGroupVersion.WithKind(wire.AsMetadata)
-	}
-	b := append(w.buf, `{"type":"BOOKMARK","object":{"kind":"`...)
-	b = append(append(b, gvk.Kind...), `","apiVersion":"`...)
-	b = append(append(b, gvk.GroupVersion().String()...), `","metadata":{"resourceVersion":"`...)
-	b = append(strconv.AppendInt(b, rev, 10), '"')
-	if initialEnd {
-		b = append(b, `,"annotations":{"`+metav1.InitialEventsAnnotationKey+`":"true"}`...)
-	}
-	b = append(b, '}')
+	mark, err := len(w.buf), error(nil)
 	if w.render != nil {
-		b = append(b, `,"columnDefinitions":null,"rows":[]`...)
+		err = w.progressRow(rev, initialEnd)
+	} else {
+		err = w.other(kwatch.Bookmark, w.progress(rev, initialEnd))
 	}
-	w.buf = append(b, "}}\n"...)
+	if err != nil {
+		w.buf = w.buf[:mark]
+		w.fail(err)
+		return
+	}
 	w.told = rev
 }
 

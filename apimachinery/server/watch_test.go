@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -138,5 +140,99 @@ func TestWritersAgree(t *testing.T) {
 		}
 		wg.Wait()
 		require.Len(t, must[corev1.ConfigMap](t, d, get(configMaps, "sum")).Data, writers*each)
+	})
+}
+
+// TestInitialEventsByDefault: a watch from nowhere, or from "0", sends what is there, and with bookmarks says where
+// that ends, as if it had asked for it.
+func TestInitialEventsByDefault(t *testing.T) {
+	bothDoors(t, nil, func(t *testing.T, d apimachinery.Doer, w *world) {
+		must[corev1.ConfigMap](t, d, create(configMaps, configMap("a", nil)))
+		for _, version := range []string{"", "0"} {
+			x := watch(t, d, configMaps, metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true})
+			x.expect("ADDED a")
+			e := x.next()
+			require.Equal(t, "BOOKMARK", e.Type)
+			require.Equal(t, "true", e.meta().Annotations[metav1.InitialEventsAnnotationKey])
+		}
+		no := false
+		x := watch(t, d, configMaps, metav1.ListOptions{
+			SendInitialEvents: &no, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, AllowWatchBookmarks: true,
+		})
+		must[corev1.ConfigMap](t, d, create(configMaps, configMap("b", nil)))
+		x.expect("ADDED b")
+	})
+}
+
+func TestWatchOfTheFutureAndThePast(t *testing.T) {
+	bothDoors(t, nil, func(t *testing.T, d apimachinery.Doer, w *world) {
+		must[corev1.ConfigMap](t, d, create(configMaps, configMap("a", nil)))
+		for _, o := range []*metav1.ListOptions{
+			{ResourceVersion: "1000000"},
+			{ResourceVersion: "1000000", SendInitialEvents: new(true), ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan},
+		} {
+			_, err := d.Do(t.Context(), &apimachinery.Request{Verb: "watch", Resource: configMaps, Namespace: "default", Options: o})
+			require.True(t, apierrors.IsTimeout(err), "%v", err)
+			require.True(t, apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge))
+			require.ErrorContains(t, err, "Too large resource version: 1000000, current: ")
+			_, waits := apierrors.SuggestsClientDelay(err)
+			require.True(t, waits)
+		}
+		for i := range 1100 {
+			must[corev1.ConfigMap](t, d, update(configMaps, configMap("a", map[string]string{"k": strconv.Itoa(i)})))
+		}
+		x := watch(t, d, configMaps, metav1.ListOptions{ResourceVersion: "1"})
+		e := x.next()
+		require.Equal(t, "ERROR", e.Type)
+		var s metav1.Status
+		require.NoError(t, apimachinery.DecodeLoose(e.Object, &s))
+		require.EqualValues(t, 410, s.Code)
+		require.Equal(t, metav1.StatusReasonExpired, s.Reason)
+		x.ended()
+	})
+}
+
+// TestTableBookmark: the end of the initial events of a table is told by a row that carries metadata, even if others
+// carry none.
+func TestTableBookmark(t *testing.T) {
+	w := start(t, nil)
+	must[corev1.ConfigMap](t, w.conn, create(configMaps, configMap("a", nil)))
+	one := int64(1)
+	body, _, err := do(t, w.conn, &apimachinery.Request{
+		Verb: "watch", Resource: configMaps, Accept: "application/json;as=Table;include=None;v=v1;g=meta.k8s.io",
+		Options: &metav1.ListOptions{AllowWatchBookmarks: true, TimeoutSeconds: &one},
+	})
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(body)), "\n")
+	require.GreaterOrEqual(t, len(lines), 2)
+	var table metav1.Table
+	var e watched
+	require.NoError(t, json.Unmarshal([]byte(lines[1]), &e))
+	require.Equal(t, "BOOKMARK", e.Type)
+	require.NoError(t, json.Unmarshal(e.Object, &table))
+	require.Empty(t, table.ColumnDefinitions)
+	require.Len(t, table.Rows, 1)
+	require.Contains(t, string(table.Rows[0].Object.Raw), `"k8s.io/initial-events-end":"true"`)
+}
+
+// TestPagesCount: what is left over is counted once and told right on every page.
+func TestPagesCount(t *testing.T) {
+	bothDoors(t, nil, func(t *testing.T, d apimachinery.Doer, w *world) {
+		const n = 11
+		for i := range n {
+			must[corev1.ConfigMap](t, d, create(configMaps, configMap(fmt.Sprintf("c%02d", i), nil)))
+		}
+		o := metav1.ListOptions{Limit: 3}
+		for seen := 3; ; seen += 3 {
+			page := must[corev1.ConfigMapList](t, d, list(configMaps, o))
+			if o.Continue = page.Continue; o.Continue == "" {
+				require.Len(t, page.Items, n%3)
+				break
+			}
+			require.EqualValues(t, n-seen, *page.RemainingItemCount)
+			must[corev1.ConfigMap](t, d, create(configMaps, configMap(fmt.Sprintf("d%02d", seen), nil))) // it does not count
+		}
+		o.Limit, o.LabelSelector, o.Continue = 3, "!x", ""
+		require.Nil(t, must[corev1.ConfigMapList](t, d, list(configMaps, o)).RemainingItemCount)
 	})
 }

@@ -179,10 +179,13 @@ func DeleteOptions(r *apimachinery.Request) (*metav1.DeleteOptions, error) {
 
 func decodeDelete(r *apimachinery.Request, out *metav1.DeleteOptions) error {
 	body, err := r.Body, error(nil)
-	if r.ContentType == apimachinery.Protobuf {
+	switch r.ContentType {
+	case apimachinery.Protobuf:
 		body, err = apimachinery.FromProtobuf(body, out)
-	} else {
+	case "", "*/*", apimachinery.JSON, apimachinery.YAML:
 		body, _, err = apimachinery.ToJSON(body, r.ContentType)
+	default:
+		return UnsupportedMedia(r.ContentType, apimachinery.JSON, apimachinery.YAML, apimachinery.Protobuf)
 	}
 	if err == nil {
 		err = apimachinery.DecodeLoose(body, out)

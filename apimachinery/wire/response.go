@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
@@ -20,8 +21,9 @@ const gzipFrom = 128 << 10
 const maxWarnings = 4 << 10
 
 // WriteResponse sends a response: code (default 200), content type (default JSON), warnings, body. Bodies and
-// lists above 128 KiB are compressed if the client accepts gzip; watches and logs are flushed write by write. A
-// Handler takes over the connection. The Stream is closed in any case.
+// lists above 128 KiB are compressed if the client accepts gzip; watches and logs are flushed write by write. JSON is
+// indented for clients that ask for it ("pretty=true"), and for curl, wget and browsers. A Handler takes over the
+// connection. The Stream is closed in any case.
 //
 // An error means that the client has got a part only: the caller must then break the connection
 // (panic(http.ErrAbortHandler)), or the client could take the part for the whole.
@@ -43,64 +45,131 @@ func WriteResponse(w http.ResponseWriter, hr *http.Request, r *apimachinery.Resp
 	if code == 0 {
 		code = http.StatusOK
 	}
-	switch {
-	case r.Stream == nil:
-		return writeBody(w, hr, code, r.Body)
-	case isLive(hr):
+	if r.Stream != nil && isLive(hr) {
 		return writeLive(w, code, r.Stream)
 	}
-	return writeStream(w, hr, code, r.Stream)
+	out := answer{w: w, code: code, zip: acceptsGzip(hr)}
+	if h.Get("Content-Type") == apimachinery.JSON && isPretty(hr) {
+		return out.pretty(r)
+	}
+	if r.Stream == nil {
+		return errors.Join(out.write(r.Body), out.close())
+	}
+	_, err := io.Copy(&out, r.Stream)
+	return errors.Join(err, out.finish(err))
 }
 
-func writeBody(w http.ResponseWriter, hr *http.Request, code int, body []byte) error {
-	if len(body) < gzipFrom || !acceptsGzip(hr) {
-		w.WriteHeader(code)
-		_, err := w.Write(body)
-		return err
-	}
-	return compress(w, code, func(out io.Writer) error {
-		_, err := out.Write(body)
-		return err
-	})
+// answer writes the head of an answer with its first bytes, when it is known whether compression pays.
+type answer struct {
+	w    http.ResponseWriter
+	code int
+	zip  bool // the client would have it compressed
+	held []byte
+	z    *gzip.Writer
+	sent bool
 }
 
-// writeStream holds back the first 128 KiB to know whether compression pays.
-func writeStream(w http.ResponseWriter, hr *http.Request, code int, s io.Reader) error {
-	if !acceptsGzip(hr) {
-		w.WriteHeader(code)
-		_, err := io.Copy(w, s)
-		return err
+// pretty sends JSON for people.
+func (a *answer) pretty(r *apimachinery.Response) error {
+	x := &indenter{to: a}
+	var err error
+	if r.Stream == nil {
+		_, err = x.Write(r.Body)
+	} else {
+		_, err = io.Copy(x, r.Stream)
 	}
-	head := make([]byte, gzipFrom)
-	n, err := io.ReadFull(s, head)
+	if err == nil {
+		_, err = a.Write([]byte{'\n'})
+	}
+	return errors.Join(err, a.finish(err))
+}
+
+// write sends a whole body.
+func (a *answer) write(body []byte) error {
+	if a.zip && len(body) >= gzipFrom {
+		a.compress()
+	}
+	a.begin()
+	_, err := a.out().Write(body)
+	return err
+}
+
+// Write implements io.Writer. The first 128 KiB are held back for a client that accepts gzip.
+func (a *answer) Write(p []byte) (int, error) {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return writeBody(w, hr, code, head[:n])
-	case err != nil:
-		return err
-	}
-	return compress(w, code, func(out io.Writer) error {
-		if _, err := out.Write(head); err != nil {
-			return err
+	case a.sent:
+	case a.zip && len(a.held)+len(p) < gzipFrom:
+		a.held = append(a.held, p...)
+		return len(p), nil
+	default:
+		if a.zip {
+			a.compress()
 		}
-		_, err := io.Copy(out, s)
-		return err
-	})
+		if err := a.release(); err != nil {
+			return 0, err
+		}
+	}
+	return a.out().Write(p)
 }
 
-func compress(w http.ResponseWriter, code int, write func(io.Writer) error) error {
-	w.Header().Set("Content-Encoding", "gzip")
-	w.Header().Add("Vary", "Accept-Encoding")
-	w.WriteHeader(code)
-	z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
-	if err != nil {
-		return err
+// release sends the head and what was held back.
+func (a *answer) release() error {
+	a.begin()
+	held := a.held
+	a.held = nil
+	if len(held) == 0 {
+		return nil
 	}
-	if err := write(z); err != nil {
-		return err
-	}
-	return z.Close()
+	_, err := a.out().Write(held)
+	return err
 }
+
+func (a *answer) begin() {
+	if !a.sent {
+		a.sent = true
+		a.w.WriteHeader(a.code)
+	}
+}
+
+func (a *answer) out() io.Writer {
+	if a.z != nil {
+		return a.z
+	}
+	return a.w
+}
+
+func (a *answer) compress() {
+	a.w.Header().Set("Content-Encoding", "gzip")
+	a.w.Header().Add("Vary", "Accept-Encoding")
+	a.z = gzips.Get().(*gzip.Writer)
+	a.z.Reset(a.w)
+}
+
+// finish ends an answer whose stream ended with err. Of one that broke off nothing is sent that was held back.
+func (a *answer) finish(err error) error {
+	if err != nil && !a.sent {
+		return nil
+	}
+	return errors.Join(a.release(), a.close())
+}
+
+// close ends the compression.
+func (a *answer) close() error {
+	if a.z == nil {
+		return nil
+	}
+	err := a.z.Close()
+	a.z.Reset(nil)
+	gzips.Put(a.z)
+	a.z = nil
+	return err
+}
+
+// gzips are compressors that are used again: each takes about a megabyte. They know nothing of what they were used for.
+var gzips = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is right
+	return z
+}}
 
 func writeLive(w http.ResponseWriter, code int, s io.Reader) error {
 	w.WriteHeader(code)

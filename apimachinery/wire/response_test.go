@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -163,8 +166,12 @@ func TestNegotiate(t *testing.T) {
 		{"application/json;as=Table;v=v1;g=meta.k8s.io,application/json", wire.Form{Media: "application/json", As: table}},
 		{"application/json;as=Table;include=None;v=v1;g=meta.k8s.io,application/json", wire.Form{Media: "application/json", As: table, Include: "None"}},
 		{"application/json;as=Table;v=v9;g=meta.k8s.io,application/json", wire.Form{Media: "application/json"}},
+		{"*/*, application/yaml", wire.Form{Media: "application/yaml"}},
+		{"application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io", wire.Form{Media: "application/json", As: table}},
+		{"application/cbor,application/json;stream=watch;pretty=1", wire.Form{Media: "application/json", Pretty: true}},
+		{"application/json;stream=other,application/yaml", wire.Form{Media: "application/yaml"}},
 		{"application/json; charset=utf-8", wire.Form{Media: "application/json"}},
-		{"application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", wire.Form{Media: "application/json", As: schema.GroupVersionKind{Group: "meta.k8s.io", Version: "v1", Kind: "PartialObjectMetadataList"}}},
+		{"application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", wire.Form{Media: "application/vnd.kubernetes.protobuf", As: schema.GroupVersionKind{Group: "meta.k8s.io", Version: "v1", Kind: "PartialObjectMetadataList"}}},
 	} {
 		got, err := wire.Negotiate(c.accept)
 		require.NoError(t, err, c.accept)
@@ -173,9 +180,60 @@ func TestNegotiate(t *testing.T) {
 	for _, accept := range []string{"application/vnd.kubernetes.protobuf", "text/html", "application/json;as=Foo;v=v1;g=meta.k8s.io", "application/json;q=0"} {
 		_, err := wire.Negotiate(accept)
 		require.Equal(t, int32(406), wire.StatusOf(err).Code, accept)
-		require.Equal(t, "only the following media types are accepted: application/json, application/yaml", wire.StatusOf(err).Message)
+		require.Equal(t, "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf", wire.StatusOf(err).Message)
 	}
+	for accept, media := range map[string]string{
+		"application/vnd.kubernetes.protobuf,application/json":       "application/vnd.kubernetes.protobuf",
+		"application/json,application/vnd.kubernetes.protobuf":       "application/json",
+		"application/json;q=0.5,application/vnd.kubernetes.protobuf": "application/vnd.kubernetes.protobuf",
+	} {
+		got, err := wire.NegotiateOf(accept, wire.Offer{Protobuf: true, Stream: true})
+		require.NoError(t, err)
+		require.Equal(t, media, got.Media, accept)
+	}
+	_, err := wire.NegotiateOf("application/yaml", wire.Offer{Protobuf: true, Stream: true})
+	require.Equal(t, "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch", wire.StatusOf(err).Message)
 	f, err := wire.NegotiateDiscovery("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer,application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json")
 	require.NoError(t, err)
 	require.Equal(t, "APIGroupDiscoveryList", f.As.Kind)
+}
+
+// TestPretty holds the indenter against encoding/json, whatever the pieces are in which it gets its input.
+func TestPretty(t *testing.T) {
+	const doc = `{"a":{},"b":[],"c":[1,{"d":"x{[\\\",: y"}],"e":null,"f":[[]],"g":[{}],"h":"é"}`
+	var want bytes.Buffer
+	require.NoError(t, json.Indent(&want, []byte(doc), "", "  "))
+	for _, hr := range []*http.Request{
+		{URL: &url.URL{RawQuery: "pretty=true"}, Header: http.Header{"User-Agent": {"x"}}},
+		{URL: &url.URL{RawQuery: "pretty=1"}, Header: http.Header{}},
+		{URL: &url.URL{}, Header: http.Header{"User-Agent": {"curl/8.0"}}},
+		{URL: &url.URL{}, Header: http.Header{"Accept": {"application/json;pretty=1"}}},
+	} {
+		for _, r := range []*apimachinery.Response{
+			{Body: []byte(doc)}, {Stream: io.NopCloser(iotest.OneByteReader(strings.NewReader(doc + "\n")))},
+		} {
+			w := httptest.NewRecorder()
+			require.NoError(t, wire.WriteResponse(w, hr, r))
+			require.Equal(t, want.String()+"\n", w.Body.String())
+		}
+	}
+	w := httptest.NewRecorder()
+	hr := &http.Request{URL: &url.URL{RawQuery: "pretty=false"}, Header: http.Header{"User-Agent": {"curl/8.0"}}}
+	require.NoError(t, wire.WriteResponse(w, hr, &apimachinery.Response{Body: []byte(doc)}))
+	require.Equal(t, doc, w.Body.String())
+}
+
+// TestErrorsInTheMediaTypeAskedFor: a Status is in what the client accepts, and in JSON if that is nothing of ours.
+func TestErrorsInTheMediaTypeAskedFor(t *testing.T) {
+	for accept, media := range map[string]string{
+		"application/vnd.kubernetes.protobuf": apimachinery.Protobuf, "application/yaml": apimachinery.YAML, "text/html": apimachinery.JSON,
+		"application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json": apimachinery.JSON,
+	} {
+		hr := httptest.NewRequest("GET", "/", nil)
+		hr.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		require.NoError(t, wire.WriteError(w, hr, wire.NotFound()))
+		require.Equal(t, media, w.Header().Get("Content-Type"), accept)
+		require.Equal(t, 404, w.Code)
+	}
 }

@@ -7,10 +7,12 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
 
 	"github.com/bedplate/bedplate/apimachinery"
 )
@@ -44,18 +46,30 @@ func StatusOf(err error) *metav1.Status {
 	return &s
 }
 
-// WriteError answers with the [StatusOf] an error, as JSON, with Retry-After where the Status says so. Nothing
-// must have been written before. It returns the error of the connection.
+// WriteError answers with the [StatusOf] an error, in the media type that the client accepts, else as JSON, with
+// Retry-After where the Status says so. Nothing must have been written before. It returns the error of the connection.
 func WriteError(w http.ResponseWriter, hr *http.Request, err error) error {
 	s := StatusOf(err)
-	body, err := apimachinery.Encode(s)
+	media := negotiateStatus(strings.Join(hr.Header.Values("Accept"), ","))
+	body, err := encodeStatus(s, media)
 	if err != nil {
 		return err
 	}
 	if s.Details != nil && s.Details.RetryAfterSeconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(s.Details.RetryAfterSeconds)))
 	}
-	return WriteResponse(w, hr, &apimachinery.Response{Code: int(s.Code), Body: append(body, '\n')})
+	return WriteResponse(w, hr, &apimachinery.Response{Code: int(s.Code), ContentType: media, Body: body})
+}
+
+func encodeStatus(s *metav1.Status, media string) ([]byte, error) {
+	if media == apimachinery.Protobuf {
+		return apimachinery.EncodeProtobuf(s)
+	}
+	body, err := apimachinery.Encode(s)
+	if err != nil || media != apimachinery.YAML {
+		return append(body, '\n'), err
+	}
+	return yaml.JSONToYAML(body)
 }
 
 // ReadError makes the error of an answer that isn't a success: the Status in its body, or one made up from the
