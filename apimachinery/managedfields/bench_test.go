@@ -56,6 +56,30 @@ func BenchmarkCreate(b *testing.B) {
 	b.ReportMetric(float64(len(p.created)), "bytes")
 }
 
+// The same of Go values.
+func BenchmarkCreateObject(b *testing.B) {
+	p := newBenchPod(b)
+	reset, obj := managedfields.Paths("status"), p.object(b, p.created)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok, err := managedfields.UpdateObject(p.typ, nil, obj, nil, by("kubectl"), reset); !ok || err != nil {
+			b.Fatal(ok, err)
+		}
+	}
+}
+
+// An update of Go values.
+func BenchmarkUpdateObject(b *testing.B) {
+	p := newBenchPod(b)
+	reset, live, obj := managedfields.Paths("status"), p.object(b, p.created), p.object(b, p.updated)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok, err := managedfields.UpdateObject(p.typ, live, obj, p.managed, by("controller"), reset); !ok || err != nil {
+			b.Fatal(ok, err)
+		}
+	}
+}
+
 func BenchmarkUpdate(b *testing.B) {
 	p := newBenchPod(b)
 	reset := managedfields.Paths("status")

@@ -309,7 +309,26 @@ func (r *run) update(by managedfields.Manager, obj []byte) {
 		return
 	}
 	r.count["updated"]++
+	r.updateObject(by, obj, got)
 	r.compare(by, want, stored{obj, got})
+}
+
+// updateObject requires that the walk over Go values comes to the same.
+func (r *run) updateObject(by managedfields.Manager, obj []byte, want []metav1.ManagedFieldsEntry) {
+	if r.typ == nil {
+		return
+	}
+	var live any
+	if r.live.raw != nil {
+		live = r.object(r, r.live.raw)
+	}
+	got, ok, err := managedfields.UpdateObject(r.typ, live, r.object(r, obj), r.live.managed, by, managedfields.Paths(resets[by.Subresource]...))
+	require.NoError(r, err, "%s", r)
+	if !ok {
+		r.count["update not by values"]++
+		return
+	}
+	require.Equal(r, r.printed(want), r.printed(got), "%s", r)
 }
 
 func (r *run) apply(by managedfields.Manager, patch []byte, force bool) {

@@ -38,12 +38,17 @@ func update(t *structural.Type, live, obj []byte, managed []metav1.ManagedFields
 	if err != nil {
 		return nil, fmt.Errorf("compare objects: %w", err)
 	}
+	return ws.merge(t, live == nil, diff, managed, by)
+}
+
+// merge hands the changed fields to their new owner.
+func (ws *workspace) merge(t *structural.Type, created bool, diff []node, managed []metav1.ManagedFieldsEntry, by Manager) ([]metav1.ManagedFieldsEntry, error) {
 	if !relevant(diff) && !slices.ContainsFunc(managed, hasNoFields) && slices.IsSortedFunc(managed, compareEntries) {
 		return managed, nil
 	}
 	entries, err := ws.decodeEntries(managed, t)
 	if err != nil {
-		if live != nil {
+		if !created {
 			return nil, nil // senseless entries count as none
 		}
 		entries = nil

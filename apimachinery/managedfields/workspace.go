@@ -77,6 +77,9 @@ func (ws *workspace) difference(t *structural.Type, live, obj []byte, reset Set)
 
 // decode reads FieldsV1; see fieldsReader.
 func (ws *workspace) decode(f *metav1.FieldsV1, t *structural.Type) (nodes []node, same bool, err error) {
+	if t != nil && f != nil && len(f.GetRawBytes()) <= largestKeptOf {
+		return setsOf(t).decode(f, t)
+	}
 	return ws.fields.decode(f, t)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/managedfields"
+	"github.com/bedplate/bedplate/apimachinery/structural"
 	"github.com/bedplate/bedplate/storage"
 )
 
@@ -92,16 +93,9 @@ func (c *call) inPlace(o apimachinery.Object) error {
 
 // account brings the object's managedFields up to date with this write. old is nil on create.
 func (c *call) account(hub apimachinery.Object, old *storage.Entry, oldHub apimachinery.Object, p part) error {
-	sent := hub.GetManagedFields()
 	var before []metav1.ManagedFieldsEntry
-	var live []byte
 	if old != nil {
 		before = oldHub.GetManagedFields()
-		bare, err := c.bare(old)
-		if err != nil {
-			return err
-		}
-		live = bare.raw
 	}
 	if p.untold {
 		hub.SetManagedFields(before)
@@ -111,21 +105,49 @@ func (c *call) account(hub apimachinery.Object, old *storage.Entry, oldHub apima
 	if err != nil {
 		return err
 	}
-	version := hub.GetResourceVersion()
-	hub.SetManagedFields(nil)
-	raw, err := c.v.encode(hub)
-	if err != nil {
-		return err
+	managed := managedfields.Requested(hub.GetManagedFields(), before, p.sub)
+	after, ok, err := c.accountValues(shape, hub, oldHub, managed, p)
+	if !ok && err == nil {
+		after, err = c.accountJSON(shape, hub, old, managed, p)
 	}
-	hub.SetResourceVersion(version)
-	managed := managedfields.Requested(sent, before, p.sub)
-	after, err := managedfields.Update(shape, live, raw, managed, c.manager(p), p.reset)
 	if err != nil {
 		c.s.c.Log.Debug("managedFields left as they were", "resource", c.v.gr.String(), "err", err)
 		after = before
 	}
 	hub.SetManagedFields(after)
 	return nil
+}
+
+// accountValues does so by the Go values, where they are what the client sees; ok is false where it can't.
+func (c *call) accountValues(shape *structural.Type, hub, oldHub apimachinery.Object, managed []metav1.ManagedFieldsEntry, p part) (after []metav1.ManagedFieldsEntry, ok bool, err error) {
+	if !c.v.found.Hub() {
+		return nil, false, nil
+	}
+	var live any
+	if oldHub != nil {
+		live = oldHub
+	}
+	return managedfields.UpdateObject(shape, live, hub, managed, c.manager(p), p.reset)
+}
+
+// accountJSON does so by the JSON of the request's version.
+func (c *call) accountJSON(shape *structural.Type, hub apimachinery.Object, old *storage.Entry, managed []metav1.ManagedFieldsEntry, p part) ([]metav1.ManagedFieldsEntry, error) {
+	var live []byte
+	if old != nil {
+		bare, err := c.bare(old)
+		if err != nil {
+			return nil, err
+		}
+		live = bare.raw
+	}
+	version := hub.GetResourceVersion()
+	hub.SetManagedFields(nil)
+	raw, err := c.v.encode(hub)
+	hub.SetResourceVersion(version)
+	if err != nil {
+		return nil, err
+	}
+	return managedfields.Update(shape, live, raw, managed, c.manager(p), p.reset)
 }
 
 func (c *call) manager(p part) managedfields.Manager {
