@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/cel"
 	"github.com/bedplate/bedplate/apimachinery/kinds"
+	"github.com/bedplate/bedplate/apimachinery/kinds/admissionregistration"
 	"github.com/bedplate/bedplate/apimachinery/kinds/apiextensions"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 	"github.com/bedplate/bedplate/apimachinery/kinds/resource"
@@ -97,7 +99,11 @@ func (p *ControlPlane) startCA(context.Context) (err error) {
 
 // kinds are all that this control plane serves.
 func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
-	all := kinds.With(kinds.Config{Devices: resource.Config{AdminAccess: p.security.lookup.adminAccess}})
+	expressions := cel.New().Checker()
+	all := kinds.With(kinds.Config{
+		Admission: admissionregistration.Config{Expressions: expressions},
+		Devices:   resource.Config{Expressions: expressions, AdminAccess: p.security.lookup.adminAccess},
+	})
 	for i := range all {
 		switch all[i].Name {
 		case resourceV1("serviceaccounts").GroupResource():

@@ -36,7 +36,8 @@ type Config struct {
 func All() []apimachinery.Resource { return With(Config{}) }
 
 // With returns every built-in kind that is stored. The result is new each time, and the caller may change it and add
-// kinds of its own. Left out are the reviews of access and tokens, which need a server to answer them.
+// kinds of its own. Left out is what needs a server: the reviews of access and tokens, bindings and component statuses,
+// and CustomResourceDefinition (server/crd).
 func With(c Config) []apimachinery.Resource {
 	return slices.Concat(
 		core.Resources(), apps.Resources(), autoscaling.Resources(), batch.Resources(), policy.Resources(), coordination.Resources(), discovery.Resources(), networking.Resources(), rbac.Resources(),

@@ -24,7 +24,7 @@ func TestAll(t *testing.T) {
 	require.NoError(t, err)
 	folders := 0
 	for _, e := range entries {
-		if e.IsDir() {
+		if e.IsDir() && e.Name() != "apiextensions" { // which needs a server that follows it
 			folders++
 			require.Contains(t, string(source), e.Name()+".Resources(")
 		}

@@ -25,4 +25,6 @@ func Deprecated(key string) (advice string, ok bool) {
 	return "", false
 }
 
-func instead(since, use string) string { return "deprecated since " + since + "; use " + use + " instead" }
+func instead(since, use string) string {
+	return "deprecated since " + since + "; use " + use + " instead"
+}
