@@ -48,10 +48,12 @@ func DaemonSets() apimachinery.Resource {
 					Prepare: func(_ context.Context, new, old apimachinery.Object) {
 						n, o := new.(*appsv1.DaemonSet), old.(*appsv1.DaemonSet)
 						n.Spec, n.Generation = o.Spec, o.Generation
-						setTemplateGeneration(n, templateGeneration(o))
+						if _, err := parseTemplateGeneration(n); err == nil {
+							setTemplateGeneration(n, templateGeneration(o))
+						}
 					},
 					Validate: func(_ context.Context, new, old apimachinery.Object) field.ErrorList {
-						errs := core.ValidateFinalizers(new)
+						errs := append(core.ValidateFinalizers(new), validateTemplateGeneration(new.(*appsv1.DaemonSet))...)
 						return append(errs, validateDaemonSetStatus(&new.(*appsv1.DaemonSet).Status, &old.(*appsv1.DaemonSet).Status)...)
 					},
 				},
@@ -158,10 +160,7 @@ func prepareDaemonSet(new, old apimachinery.Object) {
 func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
 	s := &d.Spec
 	var errs field.ErrorList
-	if _, err := parseTemplateGeneration(d); err != nil {
-		path := field.NewPath("metadata", "annotations").Key(appsv1.DeprecatedTemplateGeneration)
-		errs = append(errs, field.Invalid(path, d.Annotations[appsv1.DeprecatedTemplateGeneration], "must be an integer"))
-	}
+	errs = append(errs, validateTemplateGeneration(d)...)
 	path, template := spec.Child("selector"), spec.Child("template")
 	errs = append(errs, metavalidation.ValidateLabelSelector(s.Selector, metavalidation.LabelSelectorValidationOptions{}, path)...)
 	if selector, err := metav1.LabelSelectorAsSelector(s.Selector); err == nil && !selector.Matches(labels.Set(s.Template.Labels)) {
@@ -233,4 +232,13 @@ func validateDaemonSetStatus(n, o *appsv1.DaemonSetStatus) field.ErrorList {
 		errs = append(errs, notNegative(c.value, status.Child(c.name))...)
 	}
 	return append(errs, validateCollisions(n.CollisionCount, o.CollisionCount)...)
+}
+
+// validateTemplateGeneration refuses a generation of the template that is no number.
+func validateTemplateGeneration(d *appsv1.DaemonSet) field.ErrorList {
+	if _, err := parseTemplateGeneration(d); err != nil {
+		path := field.NewPath("metadata", "annotations").Key(appsv1.DeprecatedTemplateGeneration)
+		return field.ErrorList{field.Invalid(path, d.Annotations[appsv1.DeprecatedTemplateGeneration], "must be an integer")}
+	}
+	return nil
 }
