@@ -40,6 +40,7 @@ func DaemonSets() apimachinery.Resource {
 			}
 			return errs
 		},
+		Warnings: templateWarnings(func(o *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &o.Spec.Template }),
 		Subs: map[string]apimachinery.Subresource{
 			"status": {
 				Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},

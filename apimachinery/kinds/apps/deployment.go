@@ -47,6 +47,7 @@ func Deployments() apimachinery.Resource {
 			}
 			return errs
 		},
+		Warnings: templateWarnings(func(o *appsv1.Deployment) *corev1.PodTemplateSpec { return &o.Spec.Template }),
 		Subs: map[string]apimachinery.Subresource{
 			"status": {
 				Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},

@@ -160,3 +160,13 @@ func atMost(n, most int32, path *field.Path, what string) field.ErrorList {
 	}
 	return errs
 }
+
+// templateWarnings are told to who writes a template: always on create, later where the object has a new generation.
+func templateWarnings[T apimachinery.Object](template func(T) *corev1.PodTemplateSpec) func(new, old apimachinery.Object) []string {
+	return func(new, old apimachinery.Object) []string {
+		if old != nil && old.GetGeneration() == new.GetGeneration() {
+			return nil
+		}
+		return core.PodTemplateWarnings(template(new.(T)), spec.Child("template"))
+	}
+}

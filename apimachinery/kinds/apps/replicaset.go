@@ -49,6 +49,7 @@ func ReplicaSets() apimachinery.Resource {
 			}
 			return errs
 		},
+		Warnings: templateWarnings(func(o *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &o.Spec.Template }),
 		Subs: map[string]apimachinery.Subresource{
 			"status": {
 				Verbs: []string{apimachinery.VerbGet, apimachinery.VerbPatch, apimachinery.VerbUpdate},

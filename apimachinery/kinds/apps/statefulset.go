@@ -44,7 +44,8 @@ func StatefulSets() apimachinery.Resource {
 			return append(core.ValidateFinalizers(n), validateStatefulSetUpdate(&n.Spec, &old.(*appsv1.StatefulSet).Spec)...)
 		},
 		Warnings: func(new, old apimachinery.Object) []string {
-			return statefulSetWarnings(new.(*appsv1.StatefulSet), old)
+			template := templateWarnings(func(o *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
+			return append(template(new, old), statefulSetWarnings(new.(*appsv1.StatefulSet), old)...)
 		},
 		Subs: map[string]apimachinery.Subresource{
 			"status": {

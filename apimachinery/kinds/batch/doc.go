@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 )
 
 // Resources returns every kind of this package.
@@ -68,12 +69,13 @@ func nameWarnings(o apimachinery.Object) []string {
 		"a DNS label is recommended: [" + strings.Join(msgs, " ") + "]"}
 }
 
-// specWarnings tell of a spec that is more than the job controller can keep account of.
+// specWarnings tell of a spec that is more than the job controller can keep account of, and of its template.
 func specWarnings(s *batchv1.JobSpec, path *field.Path) []string {
+	out := core.PodTemplateWarnings(&s.Template, path.Child("template"))
 	const completions, parallelism = 100_000, 10_000
 	if !indexed(s) || deref(s.Completions, 0) <= completions || deref(s.Parallelism, 0) <= parallelism {
-		return nil
+		return out
 	}
-	return []string{path.String() + ": In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, " +
-		"Kubernetes might not be able to track completedIndexes when a big number of indexes fail"}
+	return append(out, path.String()+": In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, "+
+		"Kubernetes might not be able to track completedIndexes when a big number of indexes fail")
 }
