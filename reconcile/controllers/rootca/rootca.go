@@ -10,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/reconcile"
 )
@@ -27,28 +26,27 @@ func Add(m *reconcile.Manager, ca []byte) error {
 		return errors.New("add controller rootca: there is no certificate to publish")
 	}
 	maps := client.For[*corev1.ConfigMap](m.Client())
-	cache, err := reconcile.Informer[*corev1.ConfigMap](m)
-	if err != nil {
-		return err
-	}
 	return reconcile.Add(m, reconcile.Controller[*corev1.Namespace]{
 		Name: "rootca",
-		Watches: []reconcile.Watch{reconcile.Watches(func(cm *corev1.ConfigMap) []string {
+		// Of all other ConfigMaps nobody here needs more than the name, so nobody decodes them.
+		Watches: []reconcile.Watch{reconcile.WatchesMetadata(corev1.SchemeGroupVersion.WithResource("configmaps"), true, func(cm *metav1.PartialObjectMetadata) []string {
 			if cm.Name != Name {
 				return nil
 			}
 			return []string{cm.Namespace}
 		})},
 		Reconcile: func(ctx context.Context, ns *corev1.Namespace) (reconcile.Result, error) {
-			have, ok := cache.Get(apimachinery.Key(ns.Name, Name))
-			if !ok {
-				have = nil
+			have, err := maps.Get(ctx, ns.Name, Name)
+			if apierrors.IsNotFound(err) {
+				have, err = nil, nil
+			}
+			if err != nil {
+				return reconcile.Result{}, err
 			}
 			want, change := Diff(ns, have, string(ca))
-			var err error
 			switch {
 			case !change:
-			case ok:
+			case have != nil:
 				_, err = maps.Update(ctx, want)
 			default:
 				_, err = maps.Create(ctx, want)
