@@ -15,12 +15,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/bedplate/bedplate"
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/client/kubeconfig"
+	"github.com/bedplate/bedplate/reconcile/controllers/rootca"
 	"github.com/bedplate/bedplate/storage"
 	"github.com/bedplate/bedplate/storage/etcd/care"
 	"github.com/bedplate/bedplate/storage/etcd/embedded"
@@ -232,4 +234,29 @@ func TestRefused(t *testing.T) {
 	cancel()
 	_, err = bedplate.Start(ctx, bedplate.Config{Dir: t.TempDir()})
 	require.True(t, errors.Is(err, context.Canceled), "%v", err)
+}
+
+// TestRootCertificate: every namespace has the certificate by which pods know the API server, also after somebody took
+// it away or changed it.
+func TestRootCertificate(t *testing.T) {
+	p := start(t, bedplate.Config{})
+	maps := client.For[*corev1.ConfigMap](p.Client())
+	w, err := maps.Watch(t.Context(), client.InNamespace("default"), client.Fields("metadata.name="+rootca.Name), client.InitialEvents())
+	require.NoError(t, err)
+	defer w.Close()
+	await := func() {
+		for {
+			e, err := w.Next(t.Context())
+			require.NoError(t, err)
+			if e.Type != client.Deleted && e.Type != client.Bookmark && e.Object.Data[rootca.Key] == string(p.CA()) {
+				return
+			}
+		}
+	}
+	await()
+	require.NoError(t, maps.Delete(t.Context(), "default", rootca.Name))
+	await()
+	_, err = maps.Patch(t.Context(), "default", rootca.Name, types.MergePatchType, []byte(`{"data":{"ca.crt":"another"}}`))
+	require.NoError(t, err)
+	await()
 }

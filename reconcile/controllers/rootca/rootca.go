@@ -36,10 +36,7 @@ func Add(m *reconcile.Manager, ca []byte) error {
 			return []string{cm.Namespace}
 		})},
 		Reconcile: func(ctx context.Context, ns *corev1.Namespace) (reconcile.Result, error) {
-			have, err := maps.Get(ctx, ns.Name, Name)
-			if apierrors.IsNotFound(err) {
-				have, err = nil, nil
-			}
+			have, err := current(ctx, maps, ns.Name)
 			if err != nil {
 				return reconcile.Result{}, err
 			}
@@ -57,6 +54,15 @@ func Add(m *reconcile.Manager, ca []byte) error {
 			return reconcile.Result{}, err
 		},
 	})
+}
+
+// current is the namespace's ConfigMap, nil if there is none. It is listed: the controller's role may not get it.
+func current(ctx context.Context, maps client.Resource[*corev1.ConfigMap], namespace string) (*corev1.ConfigMap, error) {
+	list, err := maps.List(ctx, client.InNamespace(namespace), client.Fields("metadata.name="+Name))
+	if err != nil || len(list.Items) == 0 {
+		return nil, err
+	}
+	return list.Items[0], nil
 }
 
 // Diff is the ConfigMap as it should be, and whether that is a change; have is the caller's own, nil if there is
