@@ -119,3 +119,18 @@ func UserFrom(ctx context.Context) (u User, ok bool) {
 	}
 	return *p, true
 }
+
+type kindKey struct{}
+
+// WithKind returns a context that carries the kind that a request names. A server does so for the hooks of a [Resource]
+// with several views: Prepare and Validate see hub objects.
+func WithKind(ctx context.Context, kind schema.GroupVersionKind) context.Context {
+	return context.WithValue(ctx, kindKey{}, kind)
+}
+
+// KindFrom returns the kind that [WithKind] has put into a context, for kinds whose rules depend on the view by which
+// they are written (Event).
+func KindFrom(ctx context.Context) (kind schema.GroupVersionKind, ok bool) {
+	kind, ok = ctx.Value(kindKey{}).(schema.GroupVersionKind)
+	return kind, ok
+}

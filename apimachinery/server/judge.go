@@ -23,9 +23,17 @@ func (c *call) fresh(hub apimachinery.Object) {
 	hub.SetGeneration(0)
 }
 
+// hookContext is that of the resource's hooks: who asks, and for which of several kinds.
+func (c *call) hookContext(ctx context.Context) context.Context {
+	if len(c.k.views) > 1 {
+		ctx = apimachinery.WithKind(ctx, c.v.gvk)
+	}
+	return apimachinery.WithUser(ctx, c.r.User)
+}
+
 // judgeCreate prepares and validates a new object.
 func (c *call) judgeCreate(ctx context.Context, p part, hub apimachinery.Object) error {
-	ctx = apimachinery.WithUser(ctx, c.r.User)
+	ctx = c.hookContext(ctx)
 	hub.SetGeneration(0)
 	if p.prepare != nil {
 		p.prepare(ctx, hub, nil)
@@ -46,7 +54,7 @@ func (c *call) judgeCreate(ctx context.Context, p part, hub apimachinery.Object)
 
 // judgeUpdate carries over what an update may not touch, prepares and validates.
 func (c *call) judgeUpdate(ctx context.Context, p part, hub, old apimachinery.Object, rev int64) error {
-	ctx = apimachinery.WithUser(ctx, c.r.User)
+	ctx = c.hookContext(ctx)
 	hub.SetGeneration(old.GetGeneration())
 	if hub.GetUID() == "" {
 		hub.SetUID(old.GetUID())

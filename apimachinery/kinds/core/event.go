@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -39,8 +37,9 @@ func Events() apimachinery.Resource {
 			Columns: viewColumns(eventColumns()),
 			Fields:  eventFields("regarding", "reportingController"),
 		}},
-		Validate: func(_ context.Context, new, _ apimachinery.Object) field.ErrorList {
-			return validateEvent(new.(*corev1.Event))
+		Validate: func(ctx context.Context, new, old apimachinery.Object) field.ErrorList {
+			kind, _ := apimachinery.KindFrom(ctx)
+			return validateEvent(new.(*corev1.Event), old, kind.Group == eventsv1.GroupName)
 		},
 		Upsert: true,
 		TTL:    eventTTL,
@@ -89,38 +88,6 @@ func toCoreEvent(e *eventsv1.Event) *corev1.Event {
 		out.Series = &corev1.EventSeries{Count: e.Series.Count, LastObservedTime: e.Series.LastObservedTime}
 	}
 	return out
-}
-
-// validateEvent judges events of both generations: those with an eventTime must say who reports what, older ones
-// need little more than a namespace that matches. An update is held to the same, and not to what was there before:
-// that is only for the other home of events.
-func validateEvent(e *corev1.Event) field.ErrorList {
-	errs := validateEventNamespace(e)
-	for _, msg := range utilvalidation.IsDNS1123Subdomain(e.Namespace) {
-		errs = append(errs, field.Invalid(field.NewPath("namespace"), e.Namespace, msg))
-	}
-	if e.EventTime.IsZero() {
-		return errs
-	}
-	const short, long = 128, 1024
-	required := func(name, value string) *field.Path {
-		if path := field.NewPath(name); value != "" {
-			return path
-		}
-		errs = append(errs, field.Required(field.NewPath(name), ""))
-		return field.NewPath(name)
-	}
-	atMost := func(path *field.Path, value string, most int) {
-		if len(value) > most {
-			errs = append(errs, field.Invalid(path, "", fmt.Sprintf("can have at most %d characters", most)))
-		}
-	}
-	errs = append(errs, validateQualifiedName(e.ReportingController, required("reportingComponent", e.ReportingController))...)
-	atMost(required("reportingInstance", e.ReportingInstance), e.ReportingInstance, short)
-	atMost(required("action", e.Action), e.Action, short)
-	atMost(required("reason", e.Reason), e.Reason, short)
-	atMost(field.NewPath("message"), e.Message, long)
-	return errs
 }
 
 // validateEventNamespace lets an event about something without a namespace be in the default one, or, if it has an

@@ -78,6 +78,7 @@ type pair struct {
 	theirs rules
 	// subs are the subresources that both write with a strategy.
 	subs map[string]rules
+	odd  bool // not all of the corpus is valid
 }
 
 // updater is the strategy of a subresource.
@@ -156,7 +157,17 @@ func pairs() []pair {
 		}
 		out = append(out, p)
 	}
-	return append(out, extensionPairs()...)
+	return append(append(out, newerEvents()), extensionPairs()...)
+}
+
+// newerEvents are events that are written as events.k8s.io/v1, which has rules of its own.
+func newerEvents() pair {
+	ours := core.Events()
+	newer, validate := ours.Views[1], ours.Validate
+	ours.Validate = func(ctx context.Context, new, old apimachinery.Object) field.ErrorList {
+		return validate(apimachinery.WithKind(ctx, newer.GroupVersionKind), new, old)
+	}
+	return pair{gvk: ours.Views[0].GroupVersionKind, ours: ours, theirs: ofKind(event.Strategy, contextOf(newer, "")), odd: true}
 }
 
 // contextOf is the context of a request for a view, which some rules depend on.
