@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -39,9 +38,7 @@ type options struct {
 
 func main() {
 	runtime.Init() // this binary is also what starts its containers
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200) // what a cluster holds is little: let garbage be more of it, for fewer collections
-	}
+	paceCollector()
 	o := options{
 		pods: netip.MustParsePrefix("10.244.0.0/16"), services: netip.MustParsePrefix("10.96.0.0/16"), machines: netip.MustParsePrefix("10.245.0.0/24"),
 	}
