@@ -10,7 +10,7 @@ import (
 const (
 	// A small heap may grow to three times what lives in it before garbage is collected: that takes little memory and saves
 	// most collections. A large one may grow by so much and no more.
-	percent, growth = 200, 160 << 20
+	percent, growth = 200, 96 << 20
 	leastPercent    = 25
 )
 
