@@ -93,7 +93,7 @@ func (r *defined) view(d *apiext.CustomResourceDefinition, i int, v *version, ra
 		FromHub: func(o apimachinery.Object) (apimachinery.Object, error) { return r.to(v, o) },
 		Columns: columnsOf(declared.AdditionalPrinterColumns), Fields: fieldsOf(declared.SelectableFields),
 		Schema: v.reading, Deprecated: deprecation(d, declared), Subs: map[string]apimachinery.Subresource{},
-		OpenAPI: func() ([]byte, error) { return schemaFrom(raw, name) },
+		OpenAPI: func(openAPI int) ([]byte, error) { return schemaFrom(raw, name, openAPI) },
 	}
 	if r.convert.batches() {
 		out.FromHubs = func(ctx context.Context, all []apimachinery.Object) ([]apimachinery.Object, error) {
