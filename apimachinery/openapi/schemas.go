@@ -167,9 +167,36 @@ func (m *models) custom(r *Resource) (string, error) {
 	if raw, err = json.Marshal(any); err != nil {
 		return "", err
 	}
+	if m.v2 {
+		if raw, err = withoutDefaults(raw); err != nil {
+			return "", err
+		}
+	}
 	m.made[name] = json.RawMessage(raw)
 	m.common(metav1.ObjectMeta{}) // what is custom refers to it
 	return name, nil
+}
+
+// withoutDefaults takes the defaults out of a schema, which documents of version 2 don't have.
+func withoutDefaults(raw []byte) ([]byte, error) {
+	var s map[string]any
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, err
+	}
+	pruneDefaults(s)
+	return json.Marshal(s)
+}
+
+func pruneDefaults(s map[string]any) {
+	if s == nil {
+		return
+	}
+	delete(s, "default")
+	for _, p := range object(s["properties"]) {
+		pruneDefaults(object(p))
+	}
+	pruneDefaults(object(s["items"]))
+	pruneDefaults(object(s["additionalProperties"]))
 }
 
 // list adds the model of a list of a kind and returns its name.

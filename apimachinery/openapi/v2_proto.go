@@ -139,10 +139,10 @@ func protoParameter(p map[string]any) message {
 		body := message(nil).str(1, p["description"]).str(2, p["name"]).str(3, "body").flag(4, p["required"])
 		return message(nil).bytes(1, body.bytes(5, protoSchema(object(p["schema"]))))
 	case "path":
-		path := message(nil).flag(1, p["required"]).str(2, "path").str(3, p["description"]).str(4, p["name"]).str(5, p["type"]).flag(18, p["uniqueItems"])
+		path := message(nil).flag(1, p["required"]).str(2, "path").str(3, p["description"]).str(4, p["name"]).str(5, p["type"]).flag(19, p["uniqueItems"])
 		return message(nil).bytes(2, message(nil).bytes(4, path))
 	}
-	query := message(nil).flag(1, p["required"]).str(2, "query").str(3, p["description"]).str(4, p["name"]).str(6, p["type"]).flag(19, p["uniqueItems"])
+	query := message(nil).flag(1, p["required"]).str(2, "query").str(3, p["description"]).str(4, p["name"]).str(6, p["type"]).flag(20, p["uniqueItems"])
 	return message(nil).bytes(2, message(nil).bytes(3, query))
 }
 
