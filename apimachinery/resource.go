@@ -133,6 +133,9 @@ type View struct {
 	FromHubs func(context.Context, []Object) ([]Object, error)
 	// OpenAPI is the schema of an object for OpenAPI documents of version 2 or 3, as JSON, where Schema is set.
 	OpenAPI func(version int) ([]byte, error)
+	// Digest changes whenever what OpenAPI returns does: by it the schema's document has a hash without being made. Empty: it
+	// is made.
+	Digest string
 }
 
 // Schema is what a view knows of objects whose Go type says nothing of them. It never changes and is safe for

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/structural"
 )
 
@@ -142,51 +143,33 @@ func (m *models) custom(r *Resource) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var any map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &any); err != nil {
+	var described map[string]any
+	if err := json.Unmarshal(raw, &described); err != nil {
 		return "", fmt.Errorf("schema: %w", err)
 	}
-	if any == nil {
-		any = map[string]json.RawMessage{}
-	}
-	if any["x-kubernetes-group-version-kind"], err = json.Marshal([]kindName{nameOf(r.GroupVersionKind)}); err != nil {
-		return "", err
-	}
-	if len(r.Selectable) > 0 {
-		type selectable struct {
-			FieldPath string `json:"fieldPath"`
-		}
-		var all []selectable
-		for _, path := range r.Selectable {
-			all = append(all, selectable{path})
-		}
-		if any["x-kubernetes-selectable-fields"], err = json.Marshal(all); err != nil {
-			return "", err
-		}
-	}
-	if raw, err = json.Marshal(any); err != nil {
-		return "", err
+	if described == nil {
+		described = map[string]any{}
 	}
 	if m.v2 {
-		if raw, err = withoutDefaults(raw); err != nil {
-			return "", err
+		pruneDefaults(described)
+	}
+	described["x-kubernetes-group-version-kind"] = []any{map[string]any{"group": r.Group, "kind": r.Kind, "version": r.Version}}
+	if len(r.Selectable) > 0 {
+		var all []any
+		for _, path := range r.Selectable {
+			all = append(all, map[string]any{"fieldPath": path})
 		}
+		described["x-kubernetes-selectable-fields"] = all
+	}
+	if raw, err = apimachinery.Encode(described); err != nil {
+		return "", err
 	}
 	m.made[name] = json.RawMessage(raw)
 	m.common(metav1.ObjectMeta{}) // what is custom refers to it
 	return name, nil
 }
 
-// withoutDefaults takes the defaults out of a schema, which documents of version 2 don't have.
-func withoutDefaults(raw []byte) ([]byte, error) {
-	var s map[string]any
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return nil, err
-	}
-	pruneDefaults(s)
-	return json.Marshal(s)
-}
-
+// pruneDefaults takes the defaults out of a schema, which documents of version 2 don't have.
 func pruneDefaults(s map[string]any) {
 	if s == nil {
 		return

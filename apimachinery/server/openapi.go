@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/openapi"
@@ -32,7 +34,7 @@ func (s *Server) openapi(w http.ResponseWriter, hr *http.Request, path string) {
 			media = openapi.V2MediaType
 		}
 	case !acceptsJSON(hr):
-		err = genericError(http.StatusNotAcceptable, "documents of OpenAPI v3 are JSON")
+		err = notAcceptable("documents of OpenAPI v3 are JSON")
 	case path == openapiRoot:
 		p, err = s.schemaIndex(hr)
 	default:
@@ -96,7 +98,7 @@ func wantsProtobuf(hr *http.Request) (bool, error) {
 	const asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 	switch preferred(hr, apimachinery.JSON, asked, openapi.V2MediaType) {
 	case "":
-		return false, genericError(http.StatusNotAcceptable, "the document of OpenAPI v2 is JSON or protobuf")
+		return false, notAcceptable("the document of OpenAPI v2 is JSON or protobuf")
 	case apimachinery.JSON:
 		return false, nil
 	}
@@ -128,4 +130,10 @@ func preferred(hr *http.Request, offered ...string) string {
 		}
 	}
 	return best
+}
+
+func notAcceptable(text string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable, Message: text,
+	}}
 }

@@ -113,12 +113,8 @@ func (s *Server) schemaIndex(*http.Request) (*packed, error) {
 		hashes = map[string]string{}
 	}
 	for path, g := range s.specs.groups {
-		if g.hash == "" {
-			raw, err := s.makeSchema(path, g)
-			if err != nil {
-				return nil, err
-			}
-			g.hash = openapi.Hash(raw)
+		if err := s.hashSchema(path, g); err != nil {
+			return nil, err
 		}
 		hashes[path] = g.hash
 	}
@@ -128,6 +124,44 @@ func (s *Server) schemaIndex(*http.Request) (*packed, error) {
 	}
 	s.specs.index, err = pack(raw)
 	return s.specs.index, err
+}
+
+// hashSchema settles the hash of a document: that of its content, or, where definitions say what it consists of, of these.
+func (s *Server) hashSchema(path string, g *schemaGroup) error {
+	if g.hash != "" {
+		return nil
+	}
+	if g.hash = s.digest(path, g); g.hash != "" {
+		return nil
+	}
+	raw, err := s.makeSchema(path, g)
+	if err != nil {
+		return err
+	}
+	g.hash = openapi.Hash(raw)
+	return nil
+}
+
+// digest is the hash of a document all of whose kinds have a digest, and of what else makes it what it is.
+func (s *Server) digest(path string, g *schemaGroup) string {
+	sum := sha512.New()
+	fmt.Fprintln(sum, path, s.c.Version.GitVersion, s.c.Version.GitCommit)
+	for _, res := range g.resources {
+		for i := range res.Views {
+			v := &res.Views[i]
+			if v.GroupVersion() != g.gv || v.Unserved {
+				continue
+			}
+			if v.Digest == "" {
+				return ""
+			}
+			fmt.Fprintf(sum, "%s %q %v %q\n", v.Plural, v.Digest, res.Namespaced, verbsOf(res))
+		}
+	}
+	if len(g.resources) == 0 {
+		return ""
+	}
+	return strings.ToUpper(hex.EncodeToString(sum.Sum(nil)))
 }
 
 // schemaDocument is a document by its path.
@@ -161,6 +195,9 @@ func (s *Server) ownSchema(path string) (*packed, error) {
 	}
 	if g.kept, err = pack(raw); err != nil {
 		return nil, err
+	}
+	if digest := s.digest(path, g); digest != "" {
+		g.kept.hash = digest
 	}
 	g.hash = g.kept.hash
 	p := g.kept

@@ -60,6 +60,10 @@ func resourceOf(d *apiext.CustomResourceDefinition, raw []byte, convert converte
 			out.Views = append(out.Views, view)
 		}
 	}
+	digest := digestOf(raw)
+	for i := range out.Views {
+		out.Views[i].Digest = digest
+	}
 	out.New = out.Views[0].New
 	if !anyServed {
 		out.Verbs = []string{}

@@ -2,6 +2,7 @@ package crd
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 
 	apiext "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -46,6 +47,12 @@ func schemaIn(raw []byte, version string) (*apiext.JSONSchemaProps, error) {
 		}
 	}
 	return nil, nil
+}
+
+// digestOf tells definitions apart.
+func digestOf(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return string(sum[:])
 }
 
 // schemaFrom is the schema of a version as documents of OpenAPI 2 or 3 have it, as JSON.
