@@ -36,14 +36,14 @@ func (s *Server) openapi(w http.ResponseWriter, hr *http.Request, path string) {
 	case !acceptsJSON(hr):
 		err = notAcceptable("documents of OpenAPI v3 are JSON")
 	case path == openapiRoot:
-		p, err = s.schemaIndex(hr)
+		p, err = s.schemaIndex()
 	default:
 		below, ok := strings.CutPrefix(path, openapiRoot+"/")
 		if !ok {
 			err = wire.NotFound()
 			break
 		}
-		if p, err = s.schemaDocument(hr, below); err == nil && moved(w, hr, below, p) {
+		if p, err = s.schemaDocument(hr.Context(), below); err == nil && moved(w, hr, below, p) {
 			return
 		}
 	}

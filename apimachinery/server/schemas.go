@@ -10,12 +10,13 @@ import (
 	"io"
 	"iter"
 	"maps"
-	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -101,7 +102,7 @@ func pack(raw []byte) (*packed, error) {
 }
 
 // schemaIndex names every document with its hash, for which each has to be made once.
-func (s *Server) schemaIndex(*http.Request) (*packed, error) {
+func (s *Server) schemaIndex() (*packed, error) {
 	s.specs.mu.Lock()
 	defer s.specs.mu.Unlock()
 	s.renewSchemas()
@@ -112,10 +113,17 @@ func (s *Server) schemaIndex(*http.Request) (*packed, error) {
 	if hashes == nil {
 		hashes = map[string]string{}
 	}
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
 	for path, g := range s.specs.groups {
-		if err := s.hashSchema(path, g); err != nil {
-			return nil, err
+		if g.hash == "" {
+			work.Go(func() error { return s.hashSchema(path, g) })
 		}
+	}
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	for path, g := range s.specs.groups {
 		hashes[path] = g.hash
 	}
 	raw, err := openapi.Index(hashes)
@@ -128,9 +136,6 @@ func (s *Server) schemaIndex(*http.Request) (*packed, error) {
 
 // hashSchema settles the hash of a document: that of its content, or, where definitions say what it consists of, of these.
 func (s *Server) hashSchema(path string, g *schemaGroup) error {
-	if g.hash != "" {
-		return nil
-	}
 	if g.hash = s.digest(path, g); g.hash != "" {
 		return nil
 	}
@@ -165,7 +170,7 @@ func (s *Server) digest(path string, g *schemaGroup) string {
 }
 
 // schemaDocument is a document by its path.
-func (s *Server) schemaDocument(hr *http.Request, path string) (*packed, error) {
+func (s *Server) schemaDocument(ctx context.Context, path string) (*packed, error) {
 	p, err := s.ownSchema(path)
 	if p != nil || err != nil || s.c.Extensions == nil {
 		if p == nil && err == nil {
@@ -173,7 +178,7 @@ func (s *Server) schemaDocument(hr *http.Request, path string) (*packed, error) 
 		}
 		return p, err
 	}
-	return s.foreignSchema(hr.Context(), path)
+	return s.foreignSchema(ctx, path)
 }
 
 func (s *Server) ownSchema(path string) (*packed, error) {

@@ -119,7 +119,9 @@ func (g *generator) parse(dir, pkg string) {
 // none imports nothing.
 type none struct{}
 
-func (none) Import(name string) (*types.Package, error) { return nil, fmt.Errorf("%s is not read", name) }
+func (none) Import(name string) (*types.Package, error) {
+	return nil, fmt.Errorf("%s is not read", name)
+}
 
 func (g *generator) declared(checked *types.Package, pkg string, decl *ast.GenDecl, s *ast.TypeSpec) {
 	name := pkg + "." + s.Name.Name
