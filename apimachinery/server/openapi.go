@@ -20,7 +20,7 @@ const openapiRoot = "/openapi/v3"
 
 func (s *Server) openapi(w http.ResponseWriter, hr *http.Request, path string) {
 	path = strings.TrimSuffix(path, "/")
-	var p *packed
+	var p *schemaBody
 	var err error
 	media := apimachinery.JSON
 	w.Header().Set("Vary", "Accept, Accept-Encoding")
@@ -56,7 +56,7 @@ func (s *Server) openapi(w http.ResponseWriter, hr *http.Request, path string) {
 }
 
 // moved sends a client on that asks for a document of another hash. Under the right one it is good for ever.
-func moved(w http.ResponseWriter, hr *http.Request, path string, p *packed) bool {
+func moved(w http.ResponseWriter, hr *http.Request, path string, p *schemaBody) bool {
 	switch hash := hr.URL.Query().Get("hash"); hash {
 	case "":
 		return false
@@ -70,7 +70,7 @@ func moved(w http.ResponseWriter, hr *http.Request, path string, p *packed) bool
 }
 
 // serve answers with a document, or 304 to who has it. It is sent as it is kept, compressed, to who takes that.
-func (p *packed) serve(w http.ResponseWriter, hr *http.Request, media string) error {
+func (p *schemaBody) serve(w http.ResponseWriter, hr *http.Request, media string) error {
 	h := w.Header()
 	h.Set("Content-Type", media)
 	h.Set("ETag", `"`+p.hash+`"`)

@@ -35,8 +35,8 @@ type schemas struct {
 	mu      sync.Mutex
 	version uint64
 	groups  map[string]*schemaGroup // by path below /openapi/v3
-	index   *packed
-	v2      [2]*packed // JSON, protobuf
+	index   *schemaBody
+	v2      [2]*schemaBody // JSON, protobuf
 	foreign map[string]string
 	clock   uint64 // counts requests, to know what was asked for longest ago
 }
@@ -46,17 +46,17 @@ type schemaGroup struct {
 	gv        schema.GroupVersion
 	resources []*apimachinery.Resource
 	hash      string
-	kept      *packed
+	kept      *schemaBody
 	asked     uint64
 }
 
-// packed is a document as it is kept: compressed.
-type packed struct {
+// schemaBody is a document as it is kept: compressed.
+type schemaBody struct {
 	body []byte
 	hash string
 }
 
-func (p *packed) unpack() ([]byte, error) {
+func (p *schemaBody) unpack() ([]byte, error) {
 	z, err := gzip.NewReader(bytes.NewReader(p.body))
 	if err != nil {
 		return nil, fmt.Errorf("unpack OpenAPI document: %w", err)
@@ -64,34 +64,34 @@ func (p *packed) unpack() ([]byte, error) {
 	return io.ReadAll(z)
 }
 
-// packer compresses and hashes what is written into it.
-type packer struct {
+// schemaPacker compresses and hashes what is written into it.
+type schemaPacker struct {
 	out  bytes.Buffer
 	sum  hash.Hash
 	pack *gzip.Writer
 }
 
-func newPacker() (*packer, error) {
-	p := &packer{sum: sha512.New()}
+func newSchemaPacker() (*schemaPacker, error) {
+	p := &schemaPacker{sum: sha512.New()}
 	var err error
 	p.pack, err = gzip.NewWriterLevel(&p.out, gzip.BestSpeed)
 	return p, err
 }
 
-func (p *packer) Write(b []byte) (int, error) {
+func (p *schemaPacker) Write(b []byte) (int, error) {
 	p.sum.Write(b)
 	return p.pack.Write(b)
 }
 
-func (p *packer) close() (*packed, error) {
+func (p *schemaPacker) close() (*schemaBody, error) {
 	if err := p.pack.Close(); err != nil {
 		return nil, err
 	}
-	return &packed{slices.Clone(p.out.Bytes()), strings.ToUpper(hex.EncodeToString(p.sum.Sum(nil)))}, nil
+	return &schemaBody{slices.Clone(p.out.Bytes()), strings.ToUpper(hex.EncodeToString(p.sum.Sum(nil)))}, nil
 }
 
-func pack(raw []byte) (*packed, error) {
-	p, err := newPacker()
+func packSchema(raw []byte) (*schemaBody, error) {
+	p, err := newSchemaPacker()
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func pack(raw []byte) (*packed, error) {
 }
 
 // schemaIndex names every document with its hash, for which each has to be made once.
-func (s *Server) schemaIndex() (*packed, error) {
+func (s *Server) schemaIndex() (*schemaBody, error) {
 	s.specs.mu.Lock()
 	defer s.specs.mu.Unlock()
 	s.renewSchemas()
@@ -130,7 +130,7 @@ func (s *Server) schemaIndex() (*packed, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.specs.index, err = pack(raw)
+	s.specs.index, err = packSchema(raw)
 	return s.specs.index, err
 }
 
@@ -170,7 +170,7 @@ func (s *Server) digest(path string, g *schemaGroup) string {
 }
 
 // schemaDocument is a document by its path.
-func (s *Server) schemaDocument(ctx context.Context, path string) (*packed, error) {
+func (s *Server) schemaDocument(ctx context.Context, path string) (*schemaBody, error) {
 	p, err := s.ownSchema(path)
 	if p != nil || err != nil || s.c.Extensions == nil {
 		if p == nil && err == nil {
@@ -181,7 +181,7 @@ func (s *Server) schemaDocument(ctx context.Context, path string) (*packed, erro
 	return s.foreignSchema(ctx, path)
 }
 
-func (s *Server) ownSchema(path string) (*packed, error) {
+func (s *Server) ownSchema(path string) (*schemaBody, error) {
 	s.specs.mu.Lock()
 	defer s.specs.mu.Unlock()
 	s.renewSchemas()
@@ -198,7 +198,7 @@ func (s *Server) ownSchema(path string) (*packed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.kept, err = pack(raw); err != nil {
+	if g.kept, err = packSchema(raw); err != nil {
 		return nil, err
 	}
 	if digest := s.digest(path, g); digest != "" {
@@ -211,7 +211,7 @@ func (s *Server) ownSchema(path string) (*packed, error) {
 }
 
 // foreignSchema is a document that an extension has.
-func (s *Server) foreignSchema(ctx context.Context, path string) (*packed, error) {
+func (s *Server) foreignSchema(ctx context.Context, path string) (*schemaBody, error) {
 	if _, ok := s.c.Extensions.Schemas()[path]; !ok {
 		return nil, wire.NotFound()
 	}
@@ -219,7 +219,7 @@ func (s *Server) foreignSchema(ctx context.Context, path string) (*packed, error
 	if err != nil {
 		return nil, err
 	}
-	return pack(raw)
+	return packSchema(raw)
 }
 
 // shrink drops what was asked for longest ago until the rest is within bounds.
@@ -244,7 +244,7 @@ func (d *schemas) shrink() {
 }
 
 // schemaV2 is the document of version 2, which has all groups.
-func (s *Server) schemaV2(protobuf bool) (*packed, error) {
+func (s *Server) schemaV2(protobuf bool) (*schemaBody, error) {
 	s.specs.mu.Lock()
 	defer s.specs.mu.Unlock()
 	s.renewSchemas()
@@ -262,7 +262,7 @@ func (s *Server) schemaV2(protobuf bool) (*packed, error) {
 		}
 	}
 	slices.Sort(listings)
-	p, err := newPacker()
+	p, err := newSchemaPacker()
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +298,7 @@ func (s *Server) renewSchemas() {
 		return
 	}
 	old := s.specs.groups
-	s.specs.version, s.specs.foreign, s.specs.index, s.specs.v2 = v, maps.Clone(foreign), nil, [2]*packed{}
+	s.specs.version, s.specs.foreign, s.specs.index, s.specs.v2 = v, maps.Clone(foreign), nil, [2]*schemaBody{}
 	s.specs.groups = schemaGroups(s.c.Registry)
 	for path, g := range s.specs.groups {
 		if o := old[path]; o != nil && slices.Equal(o.resources, g.resources) {

@@ -40,6 +40,7 @@ var house = []room{
 	{"storage/memory", []string{"storage"}, []string{"github.com/tidwall/btree"}},
 	{"storage", nil, []string{"github.com/tidwall/btree"}},
 
+	{"apimachinery/openapi/gen", nil, nil},
 	{"apimachinery/server/crd", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/client-go/util/jsonpath"})},
 	{"apimachinery/server", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/klauspost/compress/gzip", "github.com/prometheus/", "golang.org/x/net", "golang.org/x/sync", "gopkg.in/evanphx/json-patch.v4", "k8s.io/kube-openapi"})},
 	{"apimachinery/client/clienttest", []string{"apimachinery", "storage"}, slices.Concat(k8s, []string{"github.com/stretchr/"})},
@@ -47,7 +48,6 @@ var house = []room{
 	{"apimachinery/client", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"golang.org/x/net", "github.com/stretchr/"})},
 	{"apimachinery/cel", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1", "k8s.io/kube-openapi/pkg/validation/strfmt", "github.com/google/cel-go", "github.com/blang/semver/v4", "google.golang.org/protobuf/types/known/structpb"})},
 	{"apimachinery/kinds", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client"}, k8s},
-	{"apimachinery/openapi/gen", nil, nil},
 	{"apimachinery/structural/gen", []string{"apimachinery"}, slices.Concat(k8s, []string{"k8s.io/client-go/applyconfigurations", "k8s.io/client-go/kubernetes/scheme"})},
 	{"apimachinery", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/kube-openapi", "gopkg.in/evanphx/json-patch.v4", "github.com/go-json-experiment/json", "github.com/klauspost/compress/gzip"})},
 
