@@ -43,6 +43,8 @@ func TestOpenAPI(t *testing.T) {
 	w := start(t, nil)
 	w.post(definitions, describedDefinition).is(201)
 	w.post(definitions, widgetDefinition).is(201)
+	w.get("/apis/example.org/v1/shapes").is(200) // by which they are served
+	w.get(widgets).is(200)
 	w.get("/openapi/v3").is(200).says(`"apis/example.org/v1"`).says(`"apis/example.com/v1"`)
 	var v3 spec3.OpenAPI
 	require.NoError(t, json.Unmarshal(w.get("/openapi/v3/apis/example.org/v1").is(200).body, &v3))
