@@ -141,8 +141,11 @@ type View struct {
 	Schema func() (Schema, error)
 	// FromHubs is FromHub for many objects, where that is cheaper than one at a time. nil: it is not.
 	FromHubs func(context.Context, []Object) ([]Object, error)
-	// OpenAPI is the schema of an object for OpenAPI documents of version 3, as JSON, where Schema is set.
-	OpenAPI func() ([]byte, error)
+	// OpenAPI is the schema of an object for OpenAPI documents of version 2 or 3, as JSON, where Schema is set.
+	OpenAPI func(version int) ([]byte, error)
+	// Digest changes whenever what OpenAPI returns does: by it the schema's document has a hash without being made. Empty: it
+	// is made.
+	Digest string
 }
 
 // Schema is what a view knows of objects whose Go type says nothing of them. It never changes and is safe for

@@ -1,225 +1,313 @@
 package openapi
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/structural"
 )
 
-// pathItem is what a path offers, by method, and the parameters in its text.
-type pathItem struct {
-	Get        *operation  `json:"get,omitempty"`
-	Put        *operation  `json:"put,omitempty"`
-	Post       *operation  `json:"post,omitempty"`
-	Delete     *operation  `json:"delete,omitempty"`
-	Patch      *operation  `json:"patch,omitempty"`
-	Parameters []parameter `json:"parameters,omitempty"`
+const protobufMedia = "application/vnd.kubernetes.protobuf"
+
+var (
+	plainMedia   = []string{apimachinery.JSON, apimachinery.YAML}
+	patchMedia   = []string{"application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"}
+	withStrategy = []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
+)
+
+// described is a resource whose operations are being described.
+type described struct {
+	*Resource
+	model, list string
+	media       []string // of answers
+	patches     []string
 }
 
-type operation struct {
-	Tags        []string            `json:"tags"`
-	Description string              `json:"description"`
-	OperationID string              `json:"operationId"`
-	Parameters  []parameter         `json:"parameters,omitempty"`
-	RequestBody *content            `json:"requestBody,omitempty"`
-	Responses   map[string]*content `json:"responses"`
-	Action      string              `json:"x-kubernetes-action"`
-	Kind        map[string]string   `json:"x-kubernetes-group-version-kind"`
-}
-
-type parameter struct {
-	Name        string       `json:"name"`
-	In          string       `json:"in"`
-	Description string       `json:"description,omitempty"`
-	Required    bool         `json:"required,omitempty"`
-	Schema      schemaObject `json:"schema"`
-}
-
-type content struct {
-	Description string               `json:"description,omitempty"`
-	Content     map[string]mediaType `json:"content,omitempty"`
-	Required    bool                 `json:"required,omitempty"`
-}
-
-type mediaType struct {
-	Schema schemaObject `json:"schema"`
-}
-
-// operationOf is what an operation is described from.
-type operationOf struct {
-	r          *Resource
-	verb, sub  string
-	gvk        schema.GroupVersionKind
-	in, out    string // models
-	patches    []string
-	everywhere bool // over all namespaces
-}
-
-func (d *document) operation(path, method string, of operationOf) {
-	item := d.paths[path]
-	if item == nil {
-		item = &pathItem{Parameters: pathParameters(path)}
-		d.paths[path] = item
+func (g *group) resource(r *Resource) error {
+	d := &described{Resource: r, media: plainMedia, patches: r.PatchTypes}
+	var t *structural.Type
+	var err error
+	if r.Schema != nil {
+		if d.model, err = g.custom(r); err != nil {
+			return err
+		}
+		if d.patches == nil {
+			d.patches = patchMedia
+		}
+	} else {
+		if t, err = g.types.Of(r.Sample); err != nil {
+			return err
+		}
+		d.model, d.media = g.kind(t, r.GroupVersionKind), mediaOf(r.Sample)
+		if d.patches == nil {
+			d.patches = withStrategy
+		}
 	}
-	op := &operation{
-		Tags:        []string{strings.ToLower(groupName(d.gv.Group)) + "_" + d.gv.Version},
-		Description: describe(of),
-		OperationID: d.operationID(of),
-		Parameters:  queryParameters(of.verb),
-		RequestBody: requestBody(of),
-		Responses:   map[string]*content{"200": {Description: "OK", Content: bodies(of.out)}, "401": {Description: "Unauthorized"}},
-		Action:      map[string]string{"create": "post", "update": "put"}[of.verb],
-		Kind:        gvkMap(of.gvk),
+	if slices.Contains(r.Verbs, "list") {
+		d.list = g.list(d.model, r)
 	}
-	if op.Action == "" {
-		op.Action = of.verb
+	base := "/" + Path(g.gv)
+	watch := base + "/watch"
+	scope := ""
+	if r.Namespaced {
+		scope = "/namespaces/{namespace}"
+		g.everywhere(d, base, watch)
 	}
-	switch method {
-	case "get":
-		item.Get = op
-	case "put":
-		item.Put = op
-	case "post":
-		item.Post = op
-	case "delete":
-		item.Delete = op
-	case "patch":
-		item.Patch = op
+	collection := base + scope + "/" + r.Plural
+	for _, verb := range r.Verbs {
+		g.verb(d, verb, collection)
+	}
+	if slices.Contains(r.Verbs, "watch") {
+		g.watch(d, watch+scope+"/"+r.Plural)
+	}
+	for i := range r.Subresources {
+		if err := g.subresource(d, &r.Subresources[i], t, collection+"/{name}"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mediaOf returns the media types of answers: protobuf is for types that have it.
+func mediaOf(sample any) []string {
+	if _, ok := sample.(interface{ MarshalTo([]byte) (int, error) }); ok {
+		return []string{apimachinery.JSON, apimachinery.YAML, protobufMedia}
+	}
+	return plainMedia
+}
+
+// everywhere adds the operations over all namespaces.
+func (g *group) everywhere(d *described, base, watch string) {
+	if slices.Contains(d.Verbs, "list") {
+		g.operation(base+"/"+d.Plural, &operation{
+			method: "get", action: "list", id: "list" + g.prefix() + d.Kind + "ForAllNamespaces", kind: nameOf(d.GroupVersionKind),
+			description: "list or watch objects of kind " + d.Kind, produces: withStreams(d.media), out: d.list, query: listQuery,
+		})
+	}
+	if slices.Contains(d.Verbs, "watch") {
+		g.operation(watch+"/"+d.Plural, g.watching(d, "watchlist", d.Kind+"ListForAllNamespaces"))
 	}
 }
 
-func pathParameters(path string) []parameter {
-	var out []parameter
-	if strings.Contains(path, "{name}") {
-		out = append(out, parameter{Name: "name", In: "path", Description: "name of the object", Required: true, Schema: schemaObject{Type: "string"}})
-	}
-	if strings.Contains(path, "{namespace}") {
-		out = append(out, parameter{Name: "namespace", In: "path", Description: "namespace of the object", Required: true, Schema: schemaObject{Type: "string"}})
-	}
-	return append(out, query("pretty", "string", "indent the answer"))
+// watch adds the operations of the older way to watch.
+func (g *group) watch(d *described, path string) {
+	g.operation(path, g.watching(d, "watchlist", d.scoped()+"List"))
+	g.operation(path+"/{name}", g.watching(d, "watch", d.scoped()))
 }
 
-func query(name, kind, description string) parameter {
-	return parameter{Name: name, In: "query", Description: description, Schema: schemaObject{Type: kind}}
+func (g *group) watching(d *described, action, id string) *operation {
+	return &operation{
+		method: "get", action: action, id: "watch" + g.prefix() + id, kind: nameOf(d.GroupVersionKind),
+		description: "watch objects of kind " + d.Kind + "; deprecated: list them with the parameter 'watch'",
+		produces:    withStreams(d.media), out: g.common(metav1.WatchEvent{}, kindName{Kind: "WatchEvent", Version: "v1"}, kindName{g.gv.Group, "WatchEvent", g.gv.Version}),
+		query: listQuery,
+	}
 }
 
-func queryParameters(verb string) []parameter {
-	var out []parameter
-	writes := slices.Contains([]string{"create", "update", "patch"}, verb)
-	if writes || verb == "delete" || verb == "deletecollection" {
-		out = append(out, query("dryRun", "string", "do everything but store the outcome, if \"All\""))
-	}
-	if writes {
-		out = append(out,
-			query("fieldManager", "string", "the name of the manager of the fields that are written; at most 128 characters"),
-			query("fieldValidation", "string", "what to do about unknown and duplicate fields: Ignore, Warn or Strict"))
-	}
-	switch verb {
-	case "patch":
-		out = append(out, query("force", "boolean", "take over fields from other managers; for apply patches alone"))
-	case "delete", "deletecollection":
-		out = append(out,
-			query("gracePeriodSeconds", "integer", "the seconds before the object goes; 0 is at once"),
-			query("propagationPolicy", "string", "what becomes of dependents: Orphan, Background or Foreground"))
-	}
-	if verb == "list" || verb == "deletecollection" {
-		out = append(out,
-			query("labelSelector", "string", "restrict the objects by their labels"),
-			query("fieldSelector", "string", "restrict the objects by their fields"),
-			query("limit", "integer", "the most objects that one answer may hold"),
-			query("continue", "string", "go on where an answer ended that had a limit"),
-			query("resourceVersion", "string", "the oldest revision that will do"),
-			query("resourceVersionMatch", "string", "how resourceVersion is meant: Exact or NotOlderThan"),
-			query("timeoutSeconds", "integer", "the longest time that the call may take"))
-	}
-	if verb == "list" {
-		out = append(out,
-			query("watch", "boolean", "go on with the changes to the objects"),
-			query("allowWatchBookmarks", "boolean", "send bookmarks"),
-			query("sendInitialEvents", "boolean", "begin a watch with the objects that exist"))
+func withStreams(media []string) []string {
+	out := slices.Clone(media)
+	for _, m := range media {
+		if m != apimachinery.YAML {
+			out = append(out, m+";stream=watch")
+		}
 	}
 	return out
 }
 
-var patchMediaTypes = [...]string{
-	"application/json-patch+json",
-	"application/merge-patch+json",
-	"application/strategic-merge-patch+json",
-	"application/apply-patch+yaml",
+// scoped is the kind as the names of operations have it.
+func (d *described) scoped() string {
+	if d.Namespaced {
+		return "Namespaced" + d.Kind
+	}
+	return d.Kind
 }
 
-func requestBody(of operationOf) *content {
-	if of.in == "" {
+// verb adds what a verb of a resource is.
+func (g *group) verb(d *described, verb, collection string) {
+	item := collection + "/{name}"
+	switch verb {
+	case "list":
+		g.operation(collection, &operation{
+			method: "get", action: "list", id: "list" + g.prefix() + d.scoped(), kind: nameOf(d.GroupVersionKind),
+			description: "list or watch objects of kind " + d.Kind, produces: withStreams(d.media), out: d.list, query: listQuery,
+		})
+	case "create":
+		g.operation(collection, g.write(d, "create", "post", nil))
+	case "deletecollection":
+		g.operation(collection, &operation{
+			method: "delete", action: "deletecollection", id: "delete" + g.prefix() + "Collection" + d.scoped(), kind: nameOf(d.GroupVersionKind),
+			description: "delete objects of kind " + d.Kind, produces: d.media, in: g.deletion(), out: g.common(metav1.Status{}, kindName{Kind: "Status", Version: "v1"}),
+			query: deleteCollectionQuery,
+		})
+	case "get":
+		g.operation(item, g.read(d, nil))
+	case "update":
+		g.operation(item, g.write(d, "replace", "put", nil))
+	case "patch":
+		g.operation(item, g.write(d, "patch", "patch", nil))
+	case "delete":
+		g.operation(item, &operation{
+			method: "delete", action: "delete", id: "delete" + g.prefix() + d.scoped(), kind: nameOf(d.GroupVersionKind),
+			description: "delete the " + d.Kind, produces: d.media, in: g.deletion(), out: g.common(metav1.Status{}, kindName{Kind: "Status", Version: "v1"}),
+			query: deleteQuery, also: []string{"202"},
+		})
+	}
+}
+
+func (g *group) deletion() string {
+	return g.common(metav1.DeleteOptions{}, kindName{Kind: "DeleteOptions", Version: "v1"}, kindName{g.gv.Group, "DeleteOptions", g.gv.Version})
+}
+
+// part is a subresource whose operations are being described; nil is the object itself.
+type part struct {
+	*Subresource
+	model string
+	media []string
+}
+
+func (g *group) read(d *described, p *part) *operation {
+	o := &operation{
+		method: "get", action: "get", id: "read" + g.prefix() + d.scoped() + p.suffix(), kind: nameOf(d.GroupVersionKind),
+		description: "read the " + p.of(d), produces: d.media, out: d.model,
+	}
+	p.amend(o)
+	return o
+}
+
+func (g *group) write(d *described, verb, method string, p *part) *operation {
+	o := &operation{
+		method: method, action: method, id: verb + g.prefix() + d.scoped() + p.suffix(), kind: nameOf(d.GroupVersionKind),
+		description: verb + " the " + p.of(d), produces: d.media, in: d.model, out: d.model, inRequired: true, query: writeQuery, also: []string{"201"},
+	}
+	p.amend(o)
+	switch verb {
+	case "patch":
+		o.in, o.consumes, o.query = g.patchBody(), d.patches, patchQuery
+		if p != nil && p.PatchTypes != nil {
+			o.consumes = p.PatchTypes
+		}
+	case "create":
+		o.also = []string{"201", "202"}
+	}
+	return o
+}
+
+func (p *part) suffix() string {
+	if p == nil {
+		return ""
+	}
+	return title(p.Name)
+}
+
+func (p *part) of(d *described) string {
+	if p == nil {
+		return d.Kind
+	}
+	return p.Name + " of the " + d.Kind
+}
+
+// amend makes an operation on an object one on its part.
+func (p *part) amend(o *operation) {
+	if p == nil {
+		return
+	}
+	o.kind, o.produces = nameOf(p.GroupVersionKind), p.media
+	if o.in != "" {
+		o.in = p.model
+	}
+	o.out = p.model
+}
+
+func (g *group) subresource(d *described, s *Subresource, t *structural.Type, item string) error {
+	if s.Connect {
+		return g.connect(d, s, item+"/"+s.Name)
+	}
+	p := &part{Subresource: s, model: d.model, media: d.media}
+	if s.Sample != nil {
+		var err error
+		if t, err = g.types.Of(s.Sample); err != nil {
+			return fmt.Errorf("subresource %s: %w", s.Name, err)
+		}
+		p.media = mediaOf(s.Sample)
+	}
+	if t != nil {
+		p.model = g.kind(t, s.GroupVersionKind)
+	}
+	path := item + "/" + s.Name
+	for _, verb := range s.Verbs {
+		switch verb {
+		case "get":
+			g.operation(path, g.read(d, p))
+		case "create":
+			g.operation(path, g.write(d, "create", "post", p))
+		case "update":
+			g.operation(path, g.write(d, "replace", "put", p))
+		case "patch":
+			g.operation(path, g.write(d, "patch", "patch", p))
+		}
+	}
+	return nil
+}
+
+// connect adds the operations of a conversation, or of a text that is read.
+func (g *group) connect(d *described, s *Subresource, path string) error {
+	var query []parameter
+	if s.Sample != nil {
+		t, err := g.types.Of(s.Sample)
+		if err != nil {
+			return fmt.Errorf("subresource %s: %w", s.Name, err)
+		}
+		query = parametersOf(t)
+	}
+	if s.Name == "log" {
+		g.operation(path, &operation{
+			method: "get", action: "get", id: "read" + g.prefix() + d.scoped() + "Log", kind: nameOf(d.GroupVersionKind),
+			description: "read the log of the " + d.Kind, produces: append(slices.Clone(d.media), "text/plain"), query: query,
+		})
 		return nil
 	}
-	if of.verb != "patch" {
-		return &content{Content: map[string]mediaType{"*/*": {ref(of.in)}}, Required: of.in != deleteOptions}
+	methods := map[string][]string{"get": {"get"}, "create": {"post"}, "update": {"put"}, "patch": {"patch"}, "delete": {"delete"}}
+	if slices.Contains(s.Verbs, "update") { // any method there is
+		methods["get"] = []string{"get", "head", "options"}
 	}
-	types := of.patches
-	if types == nil {
-		types = patchMediaTypes[:]
+	for _, verb := range s.Verbs {
+		for _, method := range methods[verb] {
+			for _, below := range []string{"", "WithPath"} {
+				if below != "" && s.Name != "proxy" {
+					continue
+				}
+				at := path
+				if below != "" {
+					at += "/{path}"
+				}
+				g.operation(at, &operation{
+					method: method, action: "connect", id: "connect" + g.prefix() + title(method) + d.scoped() + title(s.Name) + below,
+					kind: nameOf(s.GroupVersionKind), description: "connect " + strings.ToUpper(method) + " requests to " + s.Name + " of the " + d.Kind,
+					produces: []string{"*/*"}, query: query,
+				})
+			}
+		}
 	}
-	c := &content{Content: map[string]mediaType{}, Required: true}
-	for _, t := range types {
-		c.Content[t] = mediaType{ref(patch)}
-	}
-	return c
+	return nil
 }
 
-func bodies(model string) map[string]mediaType {
-	return map[string]mediaType{"application/json": {ref(model)}, "application/yaml": {ref(model)}}
-}
-
-func describe(of operationOf) string {
-	object := of.r.Kind
-	if of.sub != "" {
-		object = of.sub + " of the " + object
-	}
-	switch of.verb {
-	case "list":
-		return "list or watch objects of kind " + object
-	case "create":
-		return "create the " + object
-	case "get":
-		return "read the " + object
-	case "update":
-		return "replace the " + object
-	case "patch":
-		return "change parts of the " + object
-	case "delete":
-		return "delete the " + object
-	}
-	return "delete objects of kind " + object
-}
-
-// operationID composes the name by which generated clients call the operation.
-func (d *document) operationID(of operationOf) string {
-	id := map[string]string{"get": "read", "update": "replace", "deletecollection": "deleteCollection"}[of.verb]
-	if id == "" {
-		id = of.verb
-	}
-	id += groupName(d.gv.Group) + title(d.gv.Version)
-	if of.r.Namespaced && !of.everywhere {
-		id += "Namespaced"
-	}
-	id += of.r.Kind + title(of.sub)
-	if of.everywhere {
-		id += "ForAllNamespaces"
-	}
-	return id
-}
+// prefix is the group and version as the names of operations have it.
+func (g *group) prefix() string { return groupName(g.gv.Group) + title(g.gv.Version) }
 
 // groupName returns the group in camel case, without its common domain.
 func groupName(group string) string {
 	if group == "" {
 		return "Core"
 	}
-	var name string
-	for label := range strings.SplitSeq(strings.TrimSuffix(group, ".k8s.io"), ".") {
-		name += title(label)
+	var name strings.Builder
+	for label := range strings.FieldsFuncSeq(strings.TrimSuffix(group, ".k8s.io"), func(r rune) bool { return r == '.' || r == '-' }) {
+		name.WriteString(title(label))
 	}
-	return name
+	return name.String()
 }
 
 func title(s string) string {
@@ -227,8 +315,4 @@ func title(s string) string {
 		return ""
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
-}
-
-func gvkMap(gvk schema.GroupVersionKind) map[string]string {
-	return map[string]string{"group": gvk.Group, "version": gvk.Version, "kind": gvk.Kind}
 }

@@ -64,6 +64,8 @@ type Config struct {
 	Audit func(AuditEvent)
 	// Checks are asked for /readyz beside the server's own, by name. A check must return within a second.
 	Checks map[string]func(context.Context) error
+	// Extensions are groups that other servers have, for discovery and OpenAPI. Nil: none.
+	Extensions Extensions
 	// Now is the clock for timestamps in objects. Nil: time.Now.
 	Now func() time.Time
 	// Version is what /version tells. Zero: v1.37.0 of this project.

@@ -1,12 +1,15 @@
 package server
 
 import (
+	"bytes"
 	"net/http"
-	"slices"
+	"strconv"
 	"strings"
-	"sync"
+	"time"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"golang.org/x/net/http/httpguts"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/openapi"
@@ -15,148 +18,122 @@ import (
 
 const openapiRoot = "/openapi/v3"
 
-// schemas are the OpenAPI documents: each is made when first asked for, and made anew when the registry changes.
-type schemas struct {
-	mu      sync.Mutex
-	version uint64
-	made    map[string]schemaDocument
-	index   []byte
-}
-
-type schemaDocument struct {
-	body []byte
-	hash string
-}
-
 func (s *Server) openapi(w http.ResponseWriter, hr *http.Request, path string) {
 	path = strings.TrimSuffix(path, "/")
+	var p *schemaBody
+	var err error
+	media := apimachinery.JSON
+	w.Header().Set("Vary", "Accept, Accept-Encoding")
 	switch {
 	case path == "/openapi/v2":
-		_ = wire.WriteResponse(w, hr, &apimachinery.Response{ContentType: openapi.V2MediaType, Body: openapi.V2()})
-		return
+		var protobuf bool
+		if protobuf, err = wantsProtobuf(hr); err == nil {
+			p, err = s.schemaV2(protobuf)
+		}
+		if protobuf {
+			media = openapi.V2MediaType
+		}
+	case !acceptsJSON(hr):
+		err = notAcceptable("documents of OpenAPI v3 are JSON")
 	case path == openapiRoot:
-		body, err := s.schemaIndex()
-		if err != nil {
-			s.refuse(w, hr, err)
+		p, err = s.schemaIndex()
+	default:
+		below, ok := strings.CutPrefix(path, openapiRoot+"/")
+		if !ok {
+			err = wire.NotFound()
+			break
+		}
+		if p, err = s.schemaDocument(hr.Context(), below); err == nil && moved(w, hr, below, p) {
 			return
 		}
-		_ = wire.WriteResponse(w, hr, &apimachinery.Response{Body: body})
-		return
 	}
-	below, ok := strings.CutPrefix(path, openapiRoot+"/")
-	if !ok {
-		s.refuse(w, hr, wire.NotFound())
-		return
+	if err == nil {
+		err = p.serve(w, hr, media)
 	}
-	d, err := s.schemaDocument(below)
 	if err != nil {
 		s.refuse(w, hr, err)
-		return
 	}
-	etag := `"` + strings.ToUpper(d.hash) + `"`
-	w.Header().Set("ETag", etag)
-	w.Header().Set("Vary", "Accept")
-	if hr.URL.Query().Get("hash") == d.hash {
-		w.Header().Set("Cache-Control", "public, immutable, max-age=31536000")
-	}
-	if hr.Header.Get("If-None-Match") == etag {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	_ = wire.WriteResponse(w, hr, &apimachinery.Response{Body: d.body})
 }
 
-// schemaIndex names every document with its hash, for which all have to be made once.
-func (s *Server) schemaIndex() ([]byte, error) {
-	s.specs.mu.Lock()
-	defer s.specs.mu.Unlock()
-	s.specs.renew(s.c.Registry)
-	if s.specs.index != nil {
-		return s.specs.index, nil
+// moved sends a client on that asks for a document of another hash. Under the right one it is good for ever.
+func moved(w http.ResponseWriter, hr *http.Request, path string, p *schemaBody) bool {
+	switch hash := hr.URL.Query().Get("hash"); hash {
+	case "":
+		return false
+	case p.hash:
+		w.Header().Set("Cache-Control", "public, immutable")
+		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat))
+		return false
 	}
-	hashes := map[string]string{}
-	for gv := range s.groupVersions() {
-		d, err := s.makeSchema(gv)
-		if err != nil {
-			return nil, err
-		}
-		hashes[openapi.Path(gv)] = d.hash
-	}
-	var err error
-	s.specs.index, err = openapi.Index(hashes)
-	return s.specs.index, err
+	http.Redirect(w, hr, openapi.Address(path, p.hash), http.StatusMovedPermanently)
+	return true
 }
 
-func (s *Server) schemaDocument(path string) (schemaDocument, error) {
-	s.specs.mu.Lock()
-	defer s.specs.mu.Unlock()
-	s.specs.renew(s.c.Registry)
-	for gv := range s.groupVersions() {
-		if openapi.Path(gv) == path {
-			return s.makeSchema(gv)
+// serve answers with a document, or 304 to who has it. It is sent as it is kept, compressed, to who takes that.
+func (p *schemaBody) serve(w http.ResponseWriter, hr *http.Request, media string) error {
+	h := w.Header()
+	h.Set("Content-Type", media)
+	h.Set("ETag", `"`+p.hash+`"`)
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-cache, private")
+	}
+	body := p.body
+	if httpguts.HeaderValuesContainsToken(hr.Header.Values("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+	} else {
+		var err error
+		if body, err = p.unpack(); err != nil {
+			return err
 		}
 	}
-	return schemaDocument{}, wire.NotFound()
+	http.ServeContent(w, hr, "", time.Time{}, bytes.NewReader(body))
+	return nil
 }
 
-func (d *schemas) renew(r *apimachinery.Registry) {
-	if v, _ := r.Version(); d.made == nil || v != d.version {
-		d.version, d.made, d.index = v, map[string]schemaDocument{}, nil
+// acceptsJSON says whether JSON is among what a client takes.
+func acceptsJSON(hr *http.Request) bool { return preferred(hr, apimachinery.JSON) != "" }
+
+// wantsProtobuf says in which form of version 2 a client wants the document.
+func wantsProtobuf(hr *http.Request) (bool, error) {
+	const asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+	switch preferred(hr, apimachinery.JSON, asked, openapi.V2MediaType) {
+	case "":
+		return false, notAcceptable("the document of OpenAPI v2 is JSON or protobuf")
+	case apimachinery.JSON:
+		return false, nil
 	}
+	return true, nil
 }
 
-func (s *Server) groupVersions() map[schema.GroupVersion]bool {
-	out := map[schema.GroupVersion]bool{}
-	for _, res := range s.c.Registry.All() {
-		for i := range res.Views {
-			if !res.Views[i].Unserved {
-				out[res.Views[i].GroupVersion()] = true
+// preferred is the one of the offered media types that a client likes best; empty: none.
+func preferred(hr *http.Request, offered ...string) string {
+	accept := strings.Join(hr.Header.Values("Accept"), ",")
+	if accept == "" {
+		return offered[0]
+	}
+	best, bestQ := "", 0.0
+	for clause := range strings.SplitSeq(accept, ",") {
+		media, params, _ := strings.Cut(clause, ";")
+		media = strings.ToLower(strings.TrimSpace(media))
+		q := 1.0
+		for param := range strings.SplitSeq(params, ";") {
+			if text, ok := strings.CutPrefix(strings.TrimSpace(param), "q="); ok {
+				if n, err := strconv.ParseFloat(text, 64); err == nil {
+					q = n
+				}
+			}
+		}
+		for _, o := range offered {
+			if q > bestQ && (media == o || media == "*/*" || media == "application/*") {
+				best, bestQ = o, q
 			}
 		}
 	}
-	return out
+	return best
 }
 
-// makeSchema makes a document, once. The caller holds the lock.
-func (s *Server) makeSchema(gv schema.GroupVersion) (schemaDocument, error) {
-	if d, ok := s.specs.made[gv.String()]; ok {
-		return d, nil
-	}
-	var list []openapi.Resource
-	for _, res := range s.c.Registry.All() {
-		for i := range res.Views {
-			if v := &res.Views[i]; v.GroupVersion() == gv && !v.Unserved && v.Schema == nil {
-				list = append(list, described(apimachinery.Found{Resource: res, View: v}))
-			}
-		}
-	}
-	body, err := openapi.Document(gv, list)
-	if err != nil {
-		return schemaDocument{}, err
-	}
-	d := schemaDocument{body: body, hash: openapi.Hash(body)}
-	s.specs.made[gv.String()] = d
-	return d, nil
-}
-
-// described is a resource as its OpenAPI document has it.
-func described(f apimachinery.Found) openapi.Resource {
-	r := openapi.Resource{
-		GroupVersionKind: f.View.GroupVersionKind, Plural: f.View.Plural, Namespaced: f.Resource.Namespaced,
-		Sample: f.New(), Verbs: verbsOf(f.Resource),
-	}
-	for name, sub := range f.Subs() {
-		if sub.Connect != "" {
-			continue
-		}
-		x := openapi.Subresource{Name: name, GroupVersionKind: sub.Kind, Verbs: sub.Verbs}
-		if sub.New != nil {
-			x.Sample = sub.New()
-		} else {
-			x.GroupVersionKind = f.View.GroupVersionKind
-		}
-		r.Subresources = append(r.Subresources, x)
-	}
-	slices.SortFunc(r.Subresources, func(a, b openapi.Subresource) int { return strings.Compare(a.Name, b.Name) })
-	return r
+func notAcceptable(text string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable, Message: text,
+	}}
 }

@@ -27,7 +27,7 @@ type documents struct {
 
 func (s *Server) documents() *documents {
 	s.docs.once.Do(func() {
-		s.docs.discovery, s.docs.err = discovery.New(discovery.Config{Registry: s.c.Registry})
+		s.docs.discovery, s.docs.err = discovery.New(discovery.Config{Registry: s.c.Registry, Source: s.c.Extensions})
 		if s.c.Gatherer != nil {
 			s.docs.metrics = promhttp.HandlerFor(s.c.Gatherer, promhttp.HandlerOpts{})
 		}

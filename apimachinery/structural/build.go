@@ -217,6 +217,7 @@ func (d *structDef) add(owner reflect.Type, sf reflect.StructField, name, option
 		Default:       d.rules.defaults[name],
 		Tag:           sf.Tag,
 		owner:         owner,
+		goType:        sf.Type,
 	}
 	if s := sf.Tag.Get("patchStrategy"); s != "" {
 		f.PatchStrategy = strings.Split(s, ",")

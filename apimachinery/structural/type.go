@@ -56,7 +56,15 @@ type Field struct {
 	Default       string            // the JSON that stands for the absent field where it is a key of a list; empty: none
 	Tag           reflect.StructTag // of the Go field
 	owner         reflect.Type
+	goType        reflect.Type
 }
+
+// Owner returns the Go struct that declares the field, which may be inlined in the one that has it; nil where New made
+// the field.
+func (f *Field) Owner() reflect.Type { return f.owner }
+
+// GoType returns the type of the Go field, pointers included; nil where New made the field.
+func (f *Field) GoType() reflect.Type { return f.goType }
 
 // Doc returns the description that the owning Go type's SwaggerDoc method gives
 // of the field, or "".

@@ -60,6 +60,10 @@ func resourceOf(d *apiext.CustomResourceDefinition, raw []byte, convert converte
 			out.Views = append(out.Views, view)
 		}
 	}
+	digest := digestOf(raw)
+	for i := range out.Views {
+		out.Views[i].Digest = digest
+	}
 	out.New = out.Views[0].New
 	if !anyServed {
 		out.Verbs = []string{}
@@ -93,7 +97,7 @@ func (r *defined) view(d *apiext.CustomResourceDefinition, i int, v *version, ra
 		FromHub: func(o apimachinery.Object) (apimachinery.Object, error) { return r.to(v, o) },
 		Columns: columnsOf(declared.AdditionalPrinterColumns), Fields: fieldsOf(declared.SelectableFields),
 		Schema: v.reading, Deprecated: deprecation(d, declared), Subs: map[string]apimachinery.Subresource{},
-		OpenAPI: func() ([]byte, error) { return schemaFrom(raw, name) },
+		OpenAPI: func(openAPI int) ([]byte, error) { return schemaFrom(raw, name, openAPI) },
 	}
 	if r.convert.batches() {
 		out.FromHubs = func(ctx context.Context, all []apimachinery.Object) ([]apimachinery.Object, error) {

@@ -2,6 +2,7 @@ package crd
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 
 	apiext "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -48,13 +49,19 @@ func schemaIn(raw []byte, version string) (*apiext.JSONSchemaProps, error) {
 	return nil, nil
 }
 
-// schemaFrom is the schema of a version as OpenAPI documents have it, as JSON.
-func schemaFrom(raw []byte, version string) ([]byte, error) {
+// digestOf tells definitions apart.
+func digestOf(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return string(sum[:])
+}
+
+// schemaFrom is the schema of a version as documents of OpenAPI 2 or 3 have it, as JSON.
+func schemaFrom(raw []byte, version string, openAPI int) ([]byte, error) {
 	s, err := schemaIn(raw, version)
 	if err != nil {
 		return nil, err
 	}
-	o, err := jsonschema.OpenAPI(s, 3)
+	o, err := jsonschema.OpenAPI(s, openAPI)
 	if err != nil {
 		return nil, err
 	}

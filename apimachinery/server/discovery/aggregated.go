@@ -9,12 +9,12 @@ import (
 )
 
 // Aggregated is the one document that holds all of discovery: of the core group for /api, of all others for /apis.
-func Aggregated(reg *apimachinery.Registry, core bool) *apidiscovery.APIGroupDiscoveryList {
+func Aggregated(reg *apimachinery.Registry, core bool, extensions ...Extension) *apidiscovery.APIGroupDiscoveryList {
 	list := &apidiscovery.APIGroupDiscoveryList{
 		TypeMeta: metav1.TypeMeta{Kind: "APIGroupDiscoveryList", APIVersion: apidiscovery.SchemeGroupVersion.String()},
 		Items:    []apidiscovery.APIGroupDiscovery{},
 	}
-	for _, g := range groupsOf(reg) {
+	for _, g := range groupsOf(reg, extensions) {
 		if (g.name == "") == core {
 			list.Items = append(list.Items, g.aggregated())
 		}
@@ -25,6 +25,10 @@ func Aggregated(reg *apimachinery.Registry, core bool) *apidiscovery.APIGroupDis
 func (g *group) aggregated() apidiscovery.APIGroupDiscovery {
 	d := apidiscovery.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: g.name}}
 	for _, v := range g.versions {
+		if x := g.foreign[v]; x != nil {
+			d.Versions = append(d.Versions, x.aggregated())
+			continue
+		}
 		dv := apidiscovery.APIVersionDiscovery{Version: v, Freshness: apidiscovery.DiscoveryFreshnessCurrent}
 		for _, e := range g.entries[v] {
 			dv.Resources = append(dv.Resources, e.aggregated(schema.GroupVersion{Group: g.name, Version: v}))
@@ -36,7 +40,7 @@ func (g *group) aggregated() apidiscovery.APIGroupDiscovery {
 
 func (e entry) aggregated(gv schema.GroupVersion) apidiscovery.APIResourceDiscovery {
 	d := apidiscovery.APIResourceDiscovery{
-		Resource: e.view.Plural, ResponseKind: kind(gv.WithKind(e.view.Kind)), Scope: apidiscovery.ScopeCluster,
+		Resource: e.view.Plural, ResponseKind: e.kind(gv, gv.WithKind(e.view.Kind)), Scope: apidiscovery.ScopeCluster,
 		SingularResource: e.view.Singular, Verbs: e.verbs(), ShortNames: e.view.Short, Categories: e.view.Category,
 	}
 	if e.Namespaced {
@@ -49,12 +53,16 @@ func (e entry) aggregated(gv schema.GroupVersion) apidiscovery.APIResourceDiscov
 			k = gv.WithKind(e.view.Kind)
 		}
 		d.Subresources = append(d.Subresources, apidiscovery.APISubresourceDiscovery{
-			Subresource: name, ResponseKind: kind(k), Verbs: sorted(s.Verbs),
+			Subresource: name, ResponseKind: e.kind(gv, k), Verbs: sorted(s.Verbs),
 		})
 	}
 	return d
 }
 
-func kind(k schema.GroupVersionKind) *metav1.GroupVersionKind {
+// kind names a kind. As in Kubernetes, one of the same group and version has neither where it is a Go type.
+func (e entry) kind(gv schema.GroupVersion, k schema.GroupVersionKind) *metav1.GroupVersionKind {
+	if k.GroupVersion() == gv && e.view.Schema == nil {
+		return &metav1.GroupVersionKind{Kind: k.Kind}
+	}
 	return &metav1.GroupVersionKind{Group: k.Group, Version: k.Version, Kind: k.Kind}
 }

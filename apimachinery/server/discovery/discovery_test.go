@@ -2,6 +2,7 @@ package discovery_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"testing"
@@ -146,6 +147,49 @@ func TestAggregated(t *testing.T) {
 		Views: []apimachinery.View{{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Gadget"), Plural: "gadgets"}},
 	}))
 	require.Equal(t, 200, get(t, h, "/api", v2, tag, nil).Code, "another registry, another tag")
+}
+
+// Kinds are named as Kubernetes names them: what is a Go type of the same group and version by its kind alone.
+func TestResponseKinds(t *testing.T) {
+	list := discovery.Aggregated(registry(t), true)
+	pods := list.Items[0].Versions[0].Resources[1]
+	require.Equal(t, &metav1.GroupVersionKind{Kind: "Pod"}, pods.ResponseKind)
+	require.Equal(t, &metav1.GroupVersionKind{Kind: "Binding"}, pods.Subresources[0].ResponseKind)
+	widgets := discovery.Aggregated(registry(t), false).Items[2].Versions[0].Resources[0]
+	require.Equal(t, &metav1.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}, widgets.Subresources[0].ResponseKind)
+}
+
+func TestExtensionsInOrder(t *testing.T) {
+	at := func(group, version string) schema.GroupVersion {
+		return schema.GroupVersion{Group: group, Version: version}
+	}
+	extensions := []discovery.Extension{
+		{GroupVersion: at("example.org", "v3"), GroupPriority: 10, VersionPriority: 10, Resources: []apidiscovery.APIResourceDiscovery{}},
+		{GroupVersion: at("example.org", "v2"), GroupPriority: 20000}, // the server has it itself
+		{GroupVersion: at("a.io", "v1"), GroupPriority: 1, VersionPriority: 1},
+		{GroupVersion: at("a.io", "v2"), GroupPriority: 1, VersionPriority: 2, Err: errors.New("gone")},
+		{GroupVersion: at("first.io", "v1"), GroupPriority: 17720, VersionPriority: 1},
+	}
+	var order []string
+	for _, g := range discovery.Groups(registry(t), extensions...).Groups {
+		for _, v := range g.Versions {
+			order = append(order, v.GroupVersion)
+		}
+	}
+	require.Equal(t, []string{
+		"events.k8s.io/v1", "first.io/v1", "authorization.k8s.io/v1",
+		"example.org/v2", "example.org/v1", "example.org/v1beta1", "example.org/v2alpha1", "example.org/v3", "a.io/v2", "a.io/v1",
+	}, order)
+	for _, g := range discovery.Aggregated(registry(t), false, extensions...).Items {
+		for _, v := range g.Versions {
+			stale := g.Name == "a.io" && v.Version == "v2"
+			require.Equal(t, stale, v.Freshness == apidiscovery.DiscoveryFreshnessStale, g.Name+v.Version)
+		}
+	}
+	_, ok := discovery.Resources(registry(t), at("example.org", "v3"), extensions...)
+	require.True(t, ok)
+	_, ok = discovery.Resources(registry(t), at("a.io", "v2"), extensions...)
+	require.False(t, ok, "it never said what it has")
 }
 
 func TestServes(t *testing.T) {

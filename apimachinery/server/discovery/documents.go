@@ -8,7 +8,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/version"
 
 	"github.com/bedplate/bedplate/apimachinery"
 )
@@ -30,10 +29,12 @@ type group struct {
 	name     string
 	versions []string
 	entries  map[string][]entry
+	foreign  map[string]*Extension // versions that other servers have
+	priority int
 }
 
-// groupsOf sorts a registry's resources into groups, in Kubernetes' order of priority. The core group is first.
-func groupsOf(reg *apimachinery.Registry) []*group {
+// groupsOf sorts a registry's resources, and extensions, into groups, in Kubernetes' order of priority. The core group is first.
+func groupsOf(reg *apimachinery.Registry, extensions []Extension) []*group {
 	byName := map[string]*group{}
 	for _, r := range reg.All() {
 		for i := range r.Views {
@@ -43,7 +44,7 @@ func groupsOf(reg *apimachinery.Registry) []*group {
 			}
 			g := byName[v.Group]
 			if g == nil {
-				g = &group{name: v.Group, entries: map[string][]entry{}}
+				g = &group{name: v.Group, entries: map[string][]entry{}, priority: priority(v.Group)}
 				byName[v.Group] = g
 			}
 			if _, known := g.entries[v.Version]; !known {
@@ -52,42 +53,81 @@ func groupsOf(reg *apimachinery.Registry) []*group {
 			g.entries[v.Version] = append(g.entries[v.Version], entry{r, v})
 		}
 	}
+	extend(byName, extensions)
 	all := make([]*group, 0, len(byName))
 	for _, g := range byName {
 		g.sort()
 		all = append(all, g)
 	}
 	slices.SortFunc(all, func(a, b *group) int {
-		return cmp.Or(cmp.Compare(priority(a.name), priority(b.name)), cmp.Compare(a.name, b.name))
+		return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.name, b.name))
 	})
 	return all
 }
 
 func (g *group) sort() {
-	slices.SortFunc(g.versions, func(a, b string) int { return version.CompareKubeAwareVersionStrings(b, a) })
+	slices.SortFunc(g.versions, g.before)
 	for _, entries := range g.entries {
 		slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.view.Plural, b.view.Plural) })
 	}
 }
 
-// priority is a group's place among those of Kubernetes; others come behind.
+// customPriority is the priority of groups that Kubernetes doesn't have.
+const customPriority = 1000
+
+// priority is that of a group among others: the highest is first. Those of Kubernetes' groups are its own.
 func priority(group string) int {
-	order := []string{
-		"", "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
-		"autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io",
-		"storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io",
-		"coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "flowcontrol.apiserver.k8s.io", "resource.k8s.io",
+	switch group {
+	case "":
+		return 18000
+	case "apiregistration.k8s.io":
+		return 17900
+	case "apps":
+		return 17800
+	case "events.k8s.io":
+		return 17750
+	case "authentication.k8s.io":
+		return 17700
+	case "authorization.k8s.io":
+		return 17600
+	case "autoscaling":
+		return 17500
+	case "batch":
+		return 17400
+	case "certificates.k8s.io":
+		return 17300
+	case "networking.k8s.io":
+		return 17200
+	case "policy":
+		return 17100
+	case "rbac.authorization.k8s.io":
+		return 17000
+	case "storage.k8s.io":
+		return 16800
+	case "admissionregistration.k8s.io", "apiextensions.k8s.io":
+		return 16700
+	case "scheduling.k8s.io":
+		return 16600
+	case "coordination.k8s.io":
+		return 16500
+	case "node.k8s.io":
+		return 16300
+	case "discovery.k8s.io", "resource.k8s.io":
+		return 16200
+	case "flowcontrol.apiserver.k8s.io":
+		return 16100
+	case "internal.apiserver.k8s.io":
+		return 16000
+	case "storagemigration.k8s.io":
+		return 15800
 	}
-	if i := slices.Index(order, group); i >= 0 {
-		return i
-	}
-	return len(order)
+	return customPriority
 }
 
 // Groups is the document of /apis: every group but the core.
-func Groups(reg *apimachinery.Registry) *metav1.APIGroupList {
+func Groups(reg *apimachinery.Registry, extensions ...Extension) *metav1.APIGroupList {
 	list := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}, Groups: []metav1.APIGroup{}}
-	for _, g := range groupsOf(reg) {
+	for _, g := range groupsOf(reg, extensions) {
 		if g.name != "" {
 			list.Groups = append(list.Groups, g.document())
 		}
@@ -106,10 +146,13 @@ func (g *group) document() metav1.APIGroup {
 }
 
 // Resources is the document of /api/v1 or /apis/<group>/<version>; ok is false if nothing is served there.
-func Resources(reg *apimachinery.Registry, gv schema.GroupVersion) (list *metav1.APIResourceList, ok bool) {
-	for _, g := range groupsOf(reg) {
+func Resources(reg *apimachinery.Registry, gv schema.GroupVersion, extensions ...Extension) (list *metav1.APIResourceList, ok bool) {
+	for _, g := range groupsOf(reg, extensions) {
 		if g.name == gv.Group && g.entries[gv.Version] != nil {
 			return resources(gv, g.entries[gv.Version]), true
+		}
+		if x := g.foreign[gv.Version]; g.name == gv.Group && x != nil && x.Resources != nil {
+			return x.resources(), true
 		}
 	}
 	return nil, false

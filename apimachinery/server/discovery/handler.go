@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
@@ -22,6 +24,8 @@ type Config struct {
 	Registry *apimachinery.Registry
 	// Address is the host and port told to clients in /api; empty: none.
 	Address string
+	// Source has the groups of other servers; nil: there are none.
+	Source Source
 }
 
 func (c *Config) validate() error {
@@ -36,7 +40,7 @@ func (c *Config) validate() error {
 type Handler struct {
 	config  Config
 	mu      sync.Mutex
-	version uint64
+	version [2]uint64 // of the Registry and the Source
 	cache   map[string]document
 }
 
@@ -104,22 +108,33 @@ func (h *Handler) document(path, accept string) (document, error) {
 	aggregated := form.As.Kind == wire.AsDiscovery
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if v, _ := h.config.Registry.Version(); h.cache == nil || v != h.version {
-		h.version, h.cache = v, map[string]document{}
-	}
+	extensions := h.renew()
 	key := fmt.Sprint(path, " ", form.Media, " ", aggregated)
 	if d, ok := h.cache[key]; ok {
 		return d, nil
 	}
-	d, err := h.make(path, form.Media, aggregated)
+	d, err := h.make(path, form.Media, aggregated, extensions)
 	if err == nil {
 		h.cache[key] = d
 	}
 	return d, err
 }
 
-func (h *Handler) make(path, media string, aggregated bool) (document, error) {
-	content, err := h.content(path, aggregated)
+// renew forgets what was made of another state of the Registry or the Source. The caller holds the lock.
+func (h *Handler) renew() (extensions []Extension) {
+	var now [2]uint64
+	now[0], _ = h.config.Registry.Version()
+	if h.config.Source != nil {
+		extensions, now[1] = h.config.Source.Extensions()
+	}
+	if h.cache == nil || now != h.version {
+		h.version, h.cache = now, map[string]document{}
+	}
+	return extensions
+}
+
+func (h *Handler) make(path, media string, aggregated bool, extensions []Extension) (document, error) {
+	content, err := h.content(path, aggregated, extensions)
 	if err != nil {
 		return document{}, err
 	}
@@ -139,19 +154,19 @@ func (h *Handler) make(path, media string, aggregated bool) (document, error) {
 }
 
 // content makes the document of a path that Serves.
-func (h *Handler) content(path string, aggregated bool) (any, error) {
+func (h *Handler) content(path string, aggregated bool, extensions []Extension) (any, error) {
 	reg := h.config.Registry
 	if aggregated {
-		return Aggregated(reg, path == "/api"), nil
+		return Aggregated(reg, path == "/api", extensions...), nil
 	}
 	s := strings.Split(path, "/")
 	switch {
 	case path == "/api":
 		return h.coreVersions(), nil
 	case path == "/apis":
-		return Groups(reg), nil
+		return Groups(reg, extensions...), nil
 	case s[1] == "apis" && len(s) == 3:
-		for _, g := range groupsOf(reg) {
+		for _, g := range groupsOf(reg, extensions) {
 			if g.name != "" && g.name == s[2] {
 				d := g.document()
 				d.Kind, d.APIVersion = "APIGroup", "v1"
@@ -164,16 +179,19 @@ func (h *Handler) content(path string, aggregated bool) (any, error) {
 	if s[1] == "apis" {
 		gv.Group = s[2]
 	}
-	list, ok := Resources(reg, gv)
-	if !ok || s[1] == "apis" && gv.Group == "" {
-		return nil, wire.NotFound()
+	list, ok := Resources(reg, gv, extensions...)
+	if ok && (s[1] == "api" || gv.Group != "") {
+		return list, nil
 	}
-	return list, nil
+	if slices.ContainsFunc(extensions, func(x Extension) bool { return x.GroupVersion == gv }) {
+		return nil, apierrors.NewServiceUnavailable("the server is currently unable to handle the request")
+	}
+	return nil, wire.NotFound()
 }
 
 func (h *Handler) coreVersions() *metav1.APIVersions {
 	d := &metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{}, ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{}}
-	for _, g := range groupsOf(h.config.Registry) {
+	for _, g := range groupsOf(h.config.Registry, nil) {
 		if g.name == "" {
 			d.Versions = g.versions
 		}
