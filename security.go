@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -12,8 +13,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/bedplate/bedplate/admission/certificates"
+	"github.com/bedplate/bedplate/admission/defaultclass"
 	"github.com/bedplate/bedplate/admission/lifecycle"
 	"github.com/bedplate/bedplate/admission/noderestriction"
+	"github.com/bedplate/bedplate/admission/priority"
+	"github.com/bedplate/bedplate/admission/runtimeclass"
 	"github.com/bedplate/bedplate/admission/serviceaccount"
 	"github.com/bedplate/bedplate/admission/tolerations"
 	"github.com/bedplate/bedplate/apimachinery"
@@ -49,10 +54,11 @@ func (p *ControlPlane) newSecurity() (*security, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.admission = append([]apimachinery.Plugin{
-		lifecycle.New(s.lookup), serviceaccount.New(s.lookup), restriction, tolerations.New(tolerations.Config{}), serviceip.DenyExternalIPs(),
+	s.admission = slices.Concat([]apimachinery.Plugin{
+		lifecycle.New(s.lookup), serviceaccount.New(s.lookup), restriction, priority.New(s.lookup), tolerations.New(tolerations.Config{}),
+		defaultclass.ForClaims(s.lookup), runtimeclass.New(s.lookup), defaultclass.ForIngresses(s.lookup), serviceip.DenyExternalIPs(),
 		rbac.NoEscalation(s.index, s.authorizer),
-	}, p.c.Admission...)
+	}, certificates.Plugins(s.authorizer), p.c.Admission)
 	return s, nil
 }
 
@@ -146,8 +152,9 @@ func (p *ControlPlane) bootstrap(ctx context.Context) error {
 		}
 		g.Go(func() error { return ensurePolicy(ctx, l, c, o) })
 	}
+	p.bootstrapPriorities(ctx, g.Go)
 	if err := g.Wait(); err != nil {
-		return fmt.Errorf("make the first namespaces and roles: %w", err)
+		return fmt.Errorf("make the first namespaces, roles and priorities: %w", err)
 	}
 	for _, o := range inside {
 		g.Go(func() error { return ensurePolicy(ctx, l, c, o) })

@@ -101,3 +101,21 @@ type Plugin struct {
 	Mutate   Mutator
 	Validate Validator
 }
+
+type userKey struct{}
+
+// WithUser returns a context that carries the user on whose behalf a request is made. A server does so for the hooks
+// of a [Resource]: Prepare and Validate.
+func WithUser(ctx context.Context, u User) context.Context {
+	return context.WithValue(ctx, userKey{}, &u)
+}
+
+// UserFrom returns the user that [WithUser] has put into a context, for kinds that record who asks
+// (CertificateSigningRequest). The result is shared: it is only read.
+func UserFrom(ctx context.Context) (u User, ok bool) {
+	p, ok := ctx.Value(userKey{}).(*User)
+	if !ok {
+		return User{}, false
+	}
+	return *p, true
+}

@@ -58,8 +58,13 @@ func ExampleAll() {
 	fmt.Println(strings.Join(slices.Compact(groups), "\n"))
 	// Output:
 	// apps
+	// certificates.k8s.io
 	// coordination.k8s.io
 	// discovery.k8s.io
 	// networking.k8s.io
+	// node.k8s.io
 	// rbac.authorization.k8s.io
+	// scheduling.k8s.io
+	// storage.k8s.io
+	// storagemigration.k8s.io
 }

@@ -25,6 +25,7 @@ func (c *call) fresh(hub apimachinery.Object) {
 
 // judgeCreate prepares and validates a new object.
 func (c *call) judgeCreate(ctx context.Context, p part, hub apimachinery.Object) error {
+	ctx = apimachinery.WithUser(ctx, c.r.User)
 	hub.SetGeneration(0)
 	if p.prepare != nil {
 		p.prepare(ctx, hub, nil)
@@ -45,6 +46,7 @@ func (c *call) judgeCreate(ctx context.Context, p part, hub apimachinery.Object)
 
 // judgeUpdate carries over what an update may not touch, prepares and validates.
 func (c *call) judgeUpdate(ctx context.Context, p part, hub, old apimachinery.Object, rev int64) error {
+	ctx = apimachinery.WithUser(ctx, c.r.User)
 	hub.SetGeneration(old.GetGeneration())
 	if hub.GetUID() == "" {
 		hub.SetUID(old.GetUID())

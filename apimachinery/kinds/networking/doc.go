@@ -1,6 +1,6 @@
 // Package networking declares the kinds of networking.k8s.io, one file each, with validation, columns and status as
-// Kubernetes v1.37 has them: IPAddress, which stands for an address that a Service has, and ServiceCIDR, a range of
-// such addresses. Who hands them out is apimachinery/server/serviceip.
+// Kubernetes v1.37 has them: Ingress and IngressClass, NetworkPolicy, IPAddress, which stands for an address that a
+// Service has, and ServiceCIDR, a range of such addresses. Who hands them out is apimachinery/server/serviceip.
 package networking
 
 import (
@@ -13,7 +13,7 @@ import (
 
 // Resources returns every kind of this package.
 func Resources() []apimachinery.Resource {
-	return []apimachinery.Resource{IPAddresses(), ServiceCIDRs()}
+	return []apimachinery.Resource{Ingresses(), IngressClasses(), NetworkPolicies(), IPAddresses(), ServiceCIDRs()}
 }
 
 var spec = field.NewPath("spec")

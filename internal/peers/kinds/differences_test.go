@@ -15,6 +15,14 @@ var differences = []difference{
 		"SELinuxMount is on in v1.37: MountOption may be asked for"},
 	{"", "", `^only theirs: metadata\.finalizers \| Invalid value$`,
 		"the server leaves the form of finalizers alone once an object is being deleted: none may be added then"},
+	{"CSIDriver", "", `^\.spec\.preventPodSchedulingIfMissing: only ours has it$`,
+		"VolumeLimitScaling is beta in v1.37: the field has a default"},
+	{"CSIDriver", "prepare for update", `^\.metadata\.generation: only theirs has it$`,
+		"as above: theirs sees a field that was set and now isn't"},
+	{"VolumeAttachment", "", `^\.spec\.source\.inlineVolumeSpec\.(hostPath|azureDisk|rbd|scaleIO|iscsi|capacity)`,
+		"an inline volume must be a CSI driver's: what has another source, or a capacity, is refused, whatever its defaults"},
+	{"VolumeAttachment", "", `^only theirs: spec\.source\.inlineVolumeSpec\.(hostPath|persistentDisk|awsElasticBlockStore|glusterfs|flocker|nfs|rbd|quobyte|cephfs|iscsi|cinder|fc|flexVolume|azureFile|vsphereVolume|photonPersistentDisk|portworxVolume|azureDisk|scaleIO|local|storageos|nodeAffinity)`,
+		"as above: it is refused for having more than one source, and the others' fields aren't judged"},
 }
 
 func known(kind, what, key string) string {

@@ -16,12 +16,16 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	appsinstall "k8s.io/kubernetes/pkg/apis/apps/install"
+	certificatesinstall "k8s.io/kubernetes/pkg/apis/certificates/install"
 	coordinationinstall "k8s.io/kubernetes/pkg/apis/coordination/install"
 	coreinstall "k8s.io/kubernetes/pkg/apis/core/install"
 	discoveryinstall "k8s.io/kubernetes/pkg/apis/discovery/install"
 	eventsinstall "k8s.io/kubernetes/pkg/apis/events/install"
 	networkinginstall "k8s.io/kubernetes/pkg/apis/networking/install"
+	nodeinstall "k8s.io/kubernetes/pkg/apis/node/install"
 	rbacinstall "k8s.io/kubernetes/pkg/apis/rbac/install"
+	schedulinginstall "k8s.io/kubernetes/pkg/apis/scheduling/install"
+	storageinstall "k8s.io/kubernetes/pkg/apis/storage/install"
 	"k8s.io/kubernetes/pkg/capabilities"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -68,6 +72,10 @@ func newKubernetes() kubernetes {
 	eventsinstall.Install(s)
 	discoveryinstall.Install(s)
 	networkinginstall.Install(s)
+	storageinstall.Install(s)
+	nodeinstall.Install(s)
+	schedulinginstall.Install(s)
+	certificatesinstall.Install(s)
 	return kubernetes{s}
 }
 
@@ -191,7 +199,10 @@ func (v verdict) against(w verdict) []string {
 // sent returns an object as it comes from a client.
 func sent(o apimachinery.Object) apimachinery.Object { return o.DeepCopyObject().(apimachinery.Object) }
 
-func background() context.Context { return context.Background() }
+// asker is who sends all requests.
+var asker = apimachinery.User{Name: "alice", UID: "u-1", Groups: []string{"a", "b"}, Extra: map[string][]string{"scopes": {"x", "y"}}}
+
+func background() context.Context { return apimachinery.WithUser(context.Background(), asker) }
 
 // named strips the values of a difference, and what tells one item from another, so that differences of one kind are
 // counted together.

@@ -2,16 +2,20 @@ package kinds
 
 import (
 	"context"
+	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/kubernetes/pkg/registry/apps/deployment"
 	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
+	csr "k8s.io/kubernetes/pkg/registry/certificates/certificates"
 	"k8s.io/kubernetes/pkg/registry/coordination/lease"
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
 	"k8s.io/kubernetes/pkg/registry/core/event"
@@ -20,20 +24,35 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/pod"
 	"k8s.io/kubernetes/pkg/registry/core/secret"
 	"k8s.io/kubernetes/pkg/registry/core/serviceaccount"
+	"k8s.io/kubernetes/pkg/registry/networking/ingress"
+	"k8s.io/kubernetes/pkg/registry/networking/ingressclass"
 	"k8s.io/kubernetes/pkg/registry/networking/ipaddress"
+	"k8s.io/kubernetes/pkg/registry/networking/networkpolicy"
 	"k8s.io/kubernetes/pkg/registry/networking/servicecidr"
+	"k8s.io/kubernetes/pkg/registry/node/runtimeclass"
 	"k8s.io/kubernetes/pkg/registry/rbac/clusterrole"
 	"k8s.io/kubernetes/pkg/registry/rbac/clusterrolebinding"
 	"k8s.io/kubernetes/pkg/registry/rbac/role"
 	"k8s.io/kubernetes/pkg/registry/rbac/rolebinding"
+	"k8s.io/kubernetes/pkg/registry/scheduling/priorityclass"
+	"k8s.io/kubernetes/pkg/registry/storage/csidriver"
+	"k8s.io/kubernetes/pkg/registry/storage/csinode"
+	"k8s.io/kubernetes/pkg/registry/storage/csistoragecapacity"
+	"k8s.io/kubernetes/pkg/registry/storage/storageclass"
+	"k8s.io/kubernetes/pkg/registry/storage/volumeattachment"
+	"k8s.io/kubernetes/pkg/registry/storage/volumeattributesclass"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/kinds/apps"
+	"github.com/bedplate/bedplate/apimachinery/kinds/certificates"
 	"github.com/bedplate/bedplate/apimachinery/kinds/coordination"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 	"github.com/bedplate/bedplate/apimachinery/kinds/discovery"
 	"github.com/bedplate/bedplate/apimachinery/kinds/networking"
+	nodekinds "github.com/bedplate/bedplate/apimachinery/kinds/node"
 	"github.com/bedplate/bedplate/apimachinery/kinds/rbac"
+	"github.com/bedplate/bedplate/apimachinery/kinds/scheduling"
+	"github.com/bedplate/bedplate/apimachinery/kinds/storage"
 )
 
 // pair is one kind as both have it.
@@ -77,6 +96,18 @@ func pairs() []pair {
 		{discovery.EndpointSlices(), endpointSliceRules{configmap.Strategy}, none},
 		{networking.IPAddresses(), ipaddress.Strategy, none},
 		{networking.ServiceCIDRs(), servicecidr.Strategy, map[string]updater{"status": servicecidr.StatusStrategy}},
+		{networking.Ingresses(), ingress.Strategy, map[string]updater{"status": ingress.StatusStrategy}},
+		{networking.IngressClasses(), ingressclass.Strategy, none},
+		{networking.NetworkPolicies(), networkpolicy.Strategy, none},
+		{storage.StorageClasses(), storageclass.Strategy, none},
+		{storage.VolumeAttributesClasses(), volumeattributesclass.Strategy, none},
+		{storage.VolumeAttachments(), volumeattachment.Strategy, map[string]updater{"status": volumeattachment.StatusStrategy}},
+		{storage.CSIDrivers(), csidriver.Strategy, none},
+		{storage.CSINodes(), csinode.Strategy, none},
+		{storage.CSIStorageCapacities(), csistoragecapacity.Strategy, none},
+		{nodekinds.RuntimeClasses(), runtimeclass.Strategy, none},
+		{scheduling.PriorityClasses(), priorityclass.Strategy, none},
+		{certificates.CertificateSigningRequests(), csr.Strategy, map[string]updater{"status": csr.StatusStrategy, "approval": csr.ApprovalStrategy}},
 		{coordination.Leases(), lease.Strategy, none},
 		{rbac.Roles(), role.Strategy, none},
 		{rbac.ClusterRoles(), clusterrole.Strategy, none},
@@ -99,7 +130,9 @@ func pairs() []pair {
 
 // contextOf is the context of a request for a view, which some rules depend on.
 func contextOf(v apimachinery.View, sub string) context.Context {
-	return request.WithRequestInfo(request.WithNamespace(context.Background(), "default"), &request.RequestInfo{
+	theirs := &user.DefaultInfo{Name: asker.Name, UID: asker.UID, Groups: asker.Groups, Extra: asker.Extra}
+	ctx := request.WithUser(request.WithNamespace(context.Background(), "default"), theirs)
+	return request.WithRequestInfo(ctx, &request.RequestInfo{
 		IsResourceRequest: true, Verb: "update", APIGroup: v.Group, APIVersion: v.Version, Resource: v.Plural, Subresource: sub,
 	})
 }
@@ -139,13 +172,23 @@ func ofKind(s creator, ctx context.Context) rules {
 	}
 }
 
-// untimed blanks the time of a condition that a create sets, once it is set.
+// untimed blanks the times of conditions that a write sets, once they are set.
 func untimed(o runtime.Object) {
-	p, ok := o.(*corev1.Pod)
-	if !ok || len(p.Status.Conditions) != 1 || p.Status.Conditions[0].Reason != corev1.PodReasonSchedulingGated {
-		return
+	switch o := o.(type) {
+	case *corev1.Pod:
+		if len(o.Status.Conditions) == 1 && o.Status.Conditions[0].Reason == corev1.PodReasonSchedulingGated {
+			blankIfNow(&o.Status.Conditions[0].LastTransitionTime)
+		}
+	case *certificatesv1.CertificateSigningRequest:
+		for i := range o.Status.Conditions {
+			blankIfNow(&o.Status.Conditions[i].LastTransitionTime)
+			blankIfNow(&o.Status.Conditions[i].LastUpdateTime)
+		}
 	}
-	if !p.Status.Conditions[0].LastTransitionTime.IsZero() {
-		p.Status.Conditions[0].LastTransitionTime = metav1.Unix(1, 0)
+}
+
+func blankIfNow(t *metav1.Time) {
+	if time.Since(t.Time).Abs() < time.Hour {
+		*t = metav1.Unix(1, 0)
 	}
 }

@@ -180,6 +180,8 @@ func (u update) compare(t *testing.T, what string, new, old object) {
 	have := u.updateOurs(ours, before)
 	compareVerdicts(what, have, want, u.judged)
 	u.prepared.compared++
+	untimed(ours)
+	untimed(stored)
 	for _, d := range unequal(t, ours, stored) {
 		u.prepared.add(d, what)
 	}
