@@ -26,7 +26,7 @@ func (c *call) admission(op string, object, old apimachinery.Object) *apimachine
 	a := &apimachinery.Admission{
 		User: c.r.User, Operation: op, Kind: c.admittedKind(), Resource: c.r.Resource, Sub: c.r.Sub,
 		Namespace: c.r.Namespace, Name: c.r.Name, Object: object,
-		Options: c.r.Options, DryRun: c.options.dryRun, Warn: c.warn, Parent: c.parent,
+		Options: c.r.Options, DryRun: c.options.dryRun, Warn: c.warn, Annotate: c.record.annotate, Parent: c.parent,
 	}
 	if old != nil {
 		a.Old = deepCopy(old)

@@ -59,9 +59,9 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// Gatherer has what /metrics serves. Nil: there is no /metrics.
 	Gatherer prometheus.Gatherer
-	// Audit is told of every request, once, when its answer is complete, and for watches also when it begins.
-	// It must not block. Nil: off.
-	Audit func(AuditEvent)
+	// Audit is told of requests, those of this process too: package audit has Kubernetes' policies and backends,
+	// [AuditFunc] is for a function. Nil: off.
+	Audit Auditor
 	// Checks are asked for /readyz beside the server's own, by name. A check must return within a second.
 	Checks map[string]func(context.Context) error
 	// Now is the clock for timestamps in objects. Nil: time.Now.

@@ -212,11 +212,11 @@ func TestIdentity(t *testing.T) {
 	var events []server.AuditEvent
 	w := start(t, func(c *server.Config) {
 		c.Authorizer = allow
-		c.Audit = func(e server.AuditEvent) {
+		c.Audit = server.AuditFunc(func(e server.AuditEvent) {
 			mu.Lock()
 			defer mu.Unlock()
 			events = append(events, e)
-		}
+		})
 	})
 	const path = "/api/v1/namespaces/default/configmaps"
 	for _, c := range []struct {

@@ -98,6 +98,16 @@ func scopeOf(r *apimachinery.Request) string {
 	return "cluster"
 }
 
+// begin counts a request and returns what to call at its end.
+func (s *Server) begin(r *apimachinery.Request) (done func(*apimachinery.Response, error)) {
+	start := time.Now()
+	s.metrics.began(r)
+	return func(resp *apimachinery.Response, err error) {
+		_, known := s.c.Registry.ForResource(r.Resource)
+		s.metrics.ended(r, known, resp, err, time.Since(start))
+	}
+}
+
 func (m *metrics) began(r *apimachinery.Request) {
 	if m != nil {
 		m.inflight.WithLabelValues(requestKind(r.Verb)).Inc()

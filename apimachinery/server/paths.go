@@ -36,16 +36,12 @@ func (s *Server) documents() *documents {
 }
 
 // servePath serves what is not about a resource, to those who may have it.
-func (s *Server) servePath(w http.ResponseWriter, hr *http.Request, path string, user apimachinery.User, ev *AuditEvent) {
-	start := time.Now()
+func (s *Server) servePath(w http.ResponseWriter, hr *http.Request, path string, user apimachinery.User) {
 	verb := strings.ToLower(hr.Method)
-	err := s.authorize(hr.Context(), &apimachinery.Attributes{User: user, Verb: verb, Path: path})
+	reason, err := s.decide(hr.Context(), &apimachinery.Attributes{User: user, Verb: verb, Path: path})
+	recordOf(hr.Context()).decided(reason, err)
 	if err == nil && verb != "get" && verb != "head" && !discovery.Serves(path) {
 		err = genericError(http.StatusMethodNotAllowed, "the method "+hr.Method+" is not allowed here")
-	}
-	if s.c.Audit != nil {
-		ev.Verb, ev.Path = verb, path
-		s.audit(ev, start, &apimachinery.Response{}, err)
 	}
 	if err != nil {
 		s.refuse(w, hr, err)

@@ -80,7 +80,11 @@ type door struct {
 func (d door) Do(ctx context.Context, r *apimachinery.Request) (*apimachinery.Response, error) {
 	own := *r
 	own.User, own.HTTP = d.u, nil
-	return d.s.serve(ctx, &own, &AuditEvent{User: d.u})
+	ctx, told, err := d.s.recordedOwn(ctx, &own)
+	if err != nil {
+		return nil, err
+	}
+	return told.leave(d.s.serve(ctx, &own))
 }
 
 // Ready is closed once Run listens.
