@@ -18,11 +18,13 @@ import (
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/server"
+	"github.com/bedplate/bedplate/apimachinery/server/audit"
 	"github.com/bedplate/bedplate/apimachinery/server/crd"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
 	"github.com/bedplate/bedplate/storage"
 	"github.com/bedplate/bedplate/storage/etcd/care"
+	"github.com/bedplate/bedplate/storage/seal/kubernetes"
 )
 
 // Config says what control plane to start. The zero value is one in memory, on a free port of 127.0.0.1.
@@ -54,6 +56,14 @@ type Config struct {
 	Convert map[schema.GroupKind]crd.Convert
 	// Admission are plugins of your own, asked after the built-in ones.
 	Admission []apimachinery.Plugin
+	// Encryption is the file of an EncryptionConfiguration (apiserver.config.k8s.io/v1), by which the store is sealed as
+	// Kubernetes does: see storage/seal/kubernetes. EncryptionReload goes by the file anew when it changes. Empty: the
+	// store is as plain as its Backend is.
+	Encryption       string
+	EncryptionReload bool
+	// Audit keeps a record of requests: by a policy, in a file or at a webhook. Its Log and Registerer are this
+	// configuration's where they are nil. Nil: off.
+	Audit *audit.Config
 	// Tokens are static bearer tokens and who shows them.
 	Tokens map[string]apimachinery.User
 	// Connectors serve subresources that are connections, beside those that lead into nodes.
@@ -75,6 +85,7 @@ type ControlPlane struct {
 	registry *apimachinery.Registry
 	ca       *pki.Authority
 	db       *storage.DB
+	keys     *kubernetes.Keys // nil: the store is not sealed
 	security *security
 	services *serviceip.Allocator
 	server   *server.Server
