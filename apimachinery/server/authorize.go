@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,7 +24,9 @@ func (s *Server) decide(ctx context.Context, a *apimachinery.Attributes) (reason
 	if s.c.Authorizer == nil {
 		return "", nil
 	}
+	start := time.Now()
 	decision, reason, err := s.c.Authorizer.Authorize(ctx, a)
+	s.metrics.authorization(decision, err, start)
 	if decision == apimachinery.Allow {
 		return reason, nil
 	}

@@ -150,6 +150,7 @@ func (s *Server) through(ctx context.Context, r *apimachinery.Request, v *view) 
 	}
 	if v.deprecated != "" {
 		c.warn(v.deprecated)
+		s.metrics.usedDeprecated(v, r.Sub)
 		c.record.annotate("k8s.io/deprecated", "true")
 	}
 	nesting, _ := ctx.Value(nestingKey{s}).(int)

@@ -133,7 +133,9 @@ func (s *Server) authenticate(hr *http.Request) (apimachinery.User, error) {
 	if s.c.Authenticator == nil {
 		return nobody, nil
 	}
+	start := time.Now()
 	u, ok, err := s.c.Authenticator.Authenticate(hr)
+	s.metrics.authentication(&u, ok, err, start)
 	if err != nil {
 		s.c.Log.Debug("authentication refused", "source", hr.RemoteAddr, "err", err)
 		return u, apierrors.NewUnauthorized("Unauthorized")

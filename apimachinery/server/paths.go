@@ -37,6 +37,11 @@ func (s *Server) documents() *documents {
 
 // servePath serves what is not about a resource, to those who may have it.
 func (s *Server) servePath(w http.ResponseWriter, hr *http.Request, path string, user apimachinery.User) {
+	if s.metrics != nil {
+		start, counted := time.Now(), &answerCode{w, http.StatusOK}
+		defer func() { s.metrics.path(hr.Method, path, counted.code, time.Since(start)) }()
+		w = counted
+	}
 	verb := strings.ToLower(hr.Method)
 	reason, err := s.decide(hr.Context(), &apimachinery.Attributes{User: user, Verb: verb, Path: path})
 	recordOf(hr.Context()).decided(reason, err)
