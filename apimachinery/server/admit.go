@@ -46,6 +46,8 @@ func (c *call) admittedKind() schema.GroupVersionKind {
 }
 
 func (c *call) mutate(ctx context.Context, a *apimachinery.Admission) error {
+	ctx, end := c.s.step(ctx, "Admit")
+	defer end()
 	return c.ask(a, "admit", func(p *apimachinery.Plugin) (bool, error) {
 		if p.Mutate == nil {
 			return false, nil
@@ -55,6 +57,8 @@ func (c *call) mutate(ctx context.Context, a *apimachinery.Admission) error {
 }
 
 func (c *call) validateAdmission(ctx context.Context, a *apimachinery.Admission) error {
+	ctx, end := c.s.step(ctx, "Validate")
+	defer end()
 	return c.ask(a, "validate", func(p *apimachinery.Plugin) (bool, error) {
 		if p.Validate == nil {
 			return false, nil

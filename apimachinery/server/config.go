@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 
@@ -59,6 +60,9 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// Gatherer has what /metrics serves. Nil: there is no /metrics.
 	Gatherer prometheus.Gatherer
+	// Tracer takes a span for each request over HTTP, with those of its parts, under Kubernetes' names. Which of them
+	// are sampled is its own. Nil: off.
+	Tracer trace.TracerProvider
 	// Audit is told of requests, those of this process too: package audit has Kubernetes' policies and backends,
 	// [AuditFunc] is for a function. Nil: off.
 	Audit Auditor

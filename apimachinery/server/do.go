@@ -155,6 +155,8 @@ func (s *Server) through(ctx context.Context, r *apimachinery.Request, v *view) 
 	}
 	nesting, _ := ctx.Value(nestingKey{s}).(int)
 	ctx = context.WithValue(ctx, nestingKey{s}, nesting+1)
+	ctx, end := s.handling(ctx, r)
+	defer end()
 	resp, err := c.do(ctx)
 	if err != nil {
 		return nil, err

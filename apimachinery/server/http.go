@@ -80,6 +80,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, hr *http.Request) {
 		_ = wire.WriteError(w, hr, apierrors.NewInternalError(errors.New("the request ended in a panic")))
 	}()
 	r, path, user, err := s.admitted(hr, told)
+	w, hr, span := s.traced(w, hr, r, &user)
+	defer span.end()
 	switch {
 	case err != nil:
 		s.refuse(w, hr, err)
@@ -176,6 +178,8 @@ func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apima
 			defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 		}
 	}
+	_, end := s.step(hr.Context(), "SerializeObject")
+	defer end()
 	if err := wire.WriteResponse(w, hr, resp); err != nil {
 		panic(http.ErrAbortHandler)
 	}

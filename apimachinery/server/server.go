@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -28,6 +29,7 @@ type Server struct {
 	quick   *apimachinery.QuickDecoder
 	flow    flow
 	metrics *metrics
+	tracer  trace.Tracer // nil: off
 	docs    documents
 	specs   schemas
 
@@ -55,6 +57,9 @@ func New(c Config) (*Server, error) {
 	var err error
 	if s.metrics, err = newMetrics(s.c.Registerer); err != nil {
 		return nil, fmt.Errorf("configure API server: register metrics: %w", err)
+	}
+	if s.c.Tracer != nil {
+		s.tracer = s.c.Tracer.Tracer(tracerName)
 	}
 	if s.guards, err = s.c.DB.Table(storage.Schema{Prefix: guardPrefix}); err != nil {
 		return nil, fmt.Errorf("configure API server: %w", err)
