@@ -66,7 +66,10 @@ type Config struct {
 	// Audit is told of requests, those of this process too: package audit has Kubernetes' policies and backends,
 	// [AuditFunc] is for a function. Nil: off.
 	Audit Auditor
-	// Checks are asked for /readyz beside the server's own, by name. A check must return within a second.
+	// Profiling serves the Go profiles of this process at /debug/pprof, to those whom the Authorizer lets.
+	Profiling bool
+	// Checks are asked for /readyz and /healthz beside the server's own, by name, which may have slashes
+	// (poststarthook/rbac/bootstrap-roles). A check must return within a second.
 	Checks map[string]func(context.Context) error
 	// Now is the clock for timestamps in objects. Nil: time.Now.
 	Now func() time.Time

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -142,4 +143,55 @@ func TestTraces(t *testing.T) {
 		require.Equal(t, parent, s.SpanContext().TraceID().String(), s.Name())
 	}
 	require.Len(t, spans.Ended(), 4)
+}
+
+func TestHealthChecks(t *testing.T) {
+	broken := true
+	w := start(t, func(c *server.Config) {
+		c.Checks = map[string]func(context.Context) error{"poststarthook/rbac/bootstrap-roles": func(context.Context) error {
+			if broken {
+				return errors.New("not yet")
+			}
+			return nil
+		}}
+	})
+	code, _, body := w.ask("GET", "/readyz/poststarthook/rbac/bootstrap-roles", "")
+	require.Equal(t, 500, code)
+	require.Equal(t, "internal server error: not yet\n", body)
+	code, _, body = w.ask("GET", "/readyz?verbose&exclude=poststarthook/rbac/bootstrap-roles&exclude=foo", "")
+	require.Equal(t, 200, code)
+	require.Contains(t, body, "[+]poststarthook/rbac/bootstrap-roles excluded: ok\n")
+	require.Contains(t, body, "warn: some health checks cannot be excluded: no matches for \"foo\"\nreadyz check passed\n")
+	broken = false
+	code, head, body := w.ask("GET", "/healthz/poststarthook/rbac/bootstrap-roles", "")
+	require.Equal(t, 200, code)
+	require.Equal(t, "ok", body)
+	require.Equal(t, "nosniff", head.Get("X-Content-Type-Options"))
+}
+
+func TestProfiling(t *testing.T) {
+	w := start(t, nil)
+	code, _, _ := w.ask("GET", "/debug/pprof/heap", "")
+	require.Equal(t, 404, code)
+	w = start(t, func(c *server.Config) {
+		c.Profiling = true
+		c.Authorizer = apimachinery.AuthorizerFunc(func(_ context.Context, a *apimachinery.Attributes) (apimachinery.Decision, string, error) {
+			if a.User.Name == "root" {
+				return apimachinery.Allow, "", nil
+			}
+			return apimachinery.NoOpinion, "", nil
+		})
+	})
+	for path, want := range map[string]string{
+		"/debug/pprof/": "goroutine\n", "/debug/pprof/goroutine?debug=1": "goroutine profile:", "/debug/pprof/profile?seconds=0.01": "\x1f\x8b",
+		"/debug/pprof/heap": "\x1f\x8b", "/debug/pprof/trace?seconds=0.01": "go 1.",
+	} {
+		code, _, _ = w.ask("GET", path, "")
+		require.Equal(t, 403, code, path)
+		code, _, body := w.ask("GET", path, "", "Test-User", "root")
+		require.Equal(t, 200, code, path)
+		require.Contains(t, body, want, path)
+	}
+	code, _, _ = w.ask("GET", "/debug/pprof/nothing", "", "Test-User", "root")
+	require.Equal(t, 404, code)
 }
