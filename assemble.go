@@ -141,7 +141,7 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 		Registry: p.registry, DB: p.db, Listener: at[0], Also: at[1:], TLS: tls, Connectors: connectors, Allocator: p.services,
 		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: p.security.admission,
 		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer, Await: custom.Await,
-		Audit: told, Checks: p.checks(),
+		Audit: told, Checks: p.checks(custom.Synced()), Tracer: p.c.Tracer, Profiling: p.c.Profiling,
 	})
 	if err != nil {
 		return errors.Join(err, closeAll(at))
@@ -244,5 +244,9 @@ func (p *ControlPlane) startPolicy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return roles.wait(ctx, rev)
+	if err := roles.wait(ctx, rev); err != nil {
+		return err
+	}
+	close(p.policy)
+	return nil
 }

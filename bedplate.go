@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -71,9 +73,13 @@ type Config struct {
 	// Log hears of everything worth a line. Nil: off.
 	Log *slog.Logger
 	// Registerer and Gatherer take the metrics and give them to /metrics. Nil: a registry of this control plane's own,
-	// and beside it what an etcd in Dir counts (see care.EtcdMetrics: for the whole process).
+	// and beside it the process' and what an etcd in Dir counts (see care.EtcdMetrics: for the whole process).
 	Registerer prometheus.Registerer
 	Gatherer   prometheus.Gatherer
+	// Tracer takes the traces of requests, under Kubernetes' names. Nil: off.
+	Tracer trace.TracerProvider
+	// Profiling serves the Go profiles of this process at /debug/pprof, to administrators.
+	Profiling bool
 	// Stage is told of each stage of the start when it is done, with the time it took. Nil: off.
 	Stage func(name string, took time.Duration)
 }
@@ -88,6 +94,7 @@ type ControlPlane struct {
 	keys     *kubernetes.Keys // nil: the store is not sealed
 	security *security
 	services *serviceip.Allocator
+	policy   chan struct{} // closed when what every cluster has is there
 	server   *server.Server
 
 	stopOnce sync.Once
@@ -101,7 +108,7 @@ func Start(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("start control plane: %w", err)
 	}
-	p := &ControlPlane{c: c.withDefaults(), layers: newLayers(), stopped: make(chan struct{})}
+	p := &ControlPlane{c: c.withDefaults(), layers: newLayers(), stopped: make(chan struct{}), policy: make(chan struct{})}
 	if err := p.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), p.Stop())
 	}
@@ -141,6 +148,7 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Registerer == nil && c.Gatherer == nil {
 		own := prometheus.NewRegistry()
+		own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})) // they are the first
 		c.Registerer, c.Gatherer = own, own
 		if c.Backend == nil && c.Dir != "" {
 			c.Gatherer = prometheus.Gatherers{own, care.EtcdMetrics()}

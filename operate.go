@@ -2,6 +2,7 @@ package bedplate
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/bedplate/bedplate/apimachinery/kinds"
@@ -35,12 +36,29 @@ func (p *ControlPlane) seal(ctx context.Context, b storage.Backend) (storage.Bac
 	return sealed.Backend(), p.layers.start(ctx, "encryption", keys.Run, keys.Ready())
 }
 
-// checks are what /readyz and /healthz ask beside the server's own.
-func (p *ControlPlane) checks() map[string]func(context.Context) error {
-	if p.keys == nil {
-		return nil
+var errUnfinished = errors.New("not finished")
+
+// checks are what /readyz and /healthz ask beside the server's own, under Kubernetes' names.
+func (p *ControlPlane) checks(custom <-chan struct{}) map[string]func(context.Context) error {
+	done := func(c <-chan struct{}) func(context.Context) error {
+		return func(context.Context) error {
+			select {
+			case <-c:
+				return nil
+			default:
+				return errUnfinished
+			}
+		}
 	}
-	return map[string]func(context.Context) error{"kms-providers": p.keys.Check}
+	all := map[string]func(context.Context) error{
+		"poststarthook/crd-informer-synced":                          done(custom),
+		"poststarthook/rbac/bootstrap-roles":                         done(p.policy),
+		"poststarthook/scheduling/bootstrap-system-priority-classes": done(p.policy),
+	}
+	if p.keys != nil {
+		all["kms-providers"] = p.keys.Check
+	}
+	return all
 }
 
 // audit starts the audit; nil if there is none.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/bedplate/bedplate"
 	"github.com/bedplate/bedplate/apimachinery/client"
@@ -74,4 +78,37 @@ resources:
 	}
 	require.NotZero(t, sealed)
 	require.NotZero(t, told)
+}
+
+// TestReadiness: a control plane that has started is ready, and says by what; it tells of its own process.
+func TestReadiness(t *testing.T) {
+	p := start(t, bedplate.Config{Profiling: true})
+	for path, want := range map[string]string{
+		"/readyz?verbose": "[+]poststarthook/crd-informer-synced ok\n[+]poststarthook/rbac/bootstrap-roles ok\n" +
+			"[+]poststarthook/scheduling/bootstrap-system-priority-classes ok\n[+]shutdown ok\nreadyz check passed\n",
+		"/readyz/poststarthook/rbac/bootstrap-roles": "ok",
+		"/metrics":                       "go_goroutines ",
+		"/debug/pprof/goroutine?debug=1": "goroutine profile",
+	} {
+		require.Contains(t, get(t, p, path), want)
+	}
+	require.Contains(t, get(t, p, "/metrics"), "\napiserver_admission_controller_admission_duration_seconds_count{name=")
+}
+
+// get asks with client-go's transport, as kubectl get --raw does.
+func get(t *testing.T, p *bedplate.ControlPlane, path string) string {
+	t.Helper()
+	raw, err := p.Kubeconfig("admin", "system:masters")
+	require.NoError(t, err)
+	cfg, err := clientcmd.RESTConfigFromKubeConfig(raw)
+	require.NoError(t, err)
+	c, err := rest.HTTPClientFor(cfg)
+	require.NoError(t, err)
+	resp, err := c.Get(p.URL() + path)
+	require.NoError(t, err, path)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, 200, resp.StatusCode, "%s: %s", path, body)
+	return string(body)
 }
