@@ -59,6 +59,9 @@ func (p *ControlPlane) startStore(ctx context.Context) error {
 	if backend, err = care.Measure(backend, p.c.Registerer); err != nil {
 		return err
 	}
+	if backend, err = p.seal(ctx, backend); err != nil {
+		return err
+	}
 	if p.db, err = storage.New(backend, storage.Config{Log: p.c.Log}); err != nil {
 		return err
 	}
@@ -157,10 +160,15 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	told, err := p.audit(ctx)
+	if err != nil {
+		return errors.Join(err, closeAll(at))
+	}
 	p.server, err = server.New(server.Config{
 		Registry: p.registry, DB: p.db, Listener: at[0], Also: at[1:], TLS: tls, Connectors: connectors, Allocator: p.services,
 		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: p.security.admission,
 		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer, Await: custom.Await,
+		Audit: told, Checks: p.checks(custom.Synced()), Tracer: p.c.Tracer, Profiling: p.c.Profiling,
 	})
 	if err != nil {
 		return errors.Join(err, closeAll(at))
@@ -263,5 +271,9 @@ func (p *ControlPlane) startPolicy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return roles.wait(ctx, rev)
+	if err := roles.wait(ctx, rev); err != nil {
+		return err
+	}
+	close(p.policy)
+	return nil
 }

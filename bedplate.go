@@ -13,16 +13,20 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/server"
+	"github.com/bedplate/bedplate/apimachinery/server/audit"
 	"github.com/bedplate/bedplate/apimachinery/server/crd"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
 	"github.com/bedplate/bedplate/storage"
 	"github.com/bedplate/bedplate/storage/etcd/care"
+	"github.com/bedplate/bedplate/storage/seal/kubernetes"
 )
 
 // Config says what control plane to start. The zero value is one in memory, on a free port of 127.0.0.1.
@@ -54,6 +58,14 @@ type Config struct {
 	Convert map[schema.GroupKind]crd.Convert
 	// Admission are plugins of your own, asked after the built-in ones.
 	Admission []apimachinery.Plugin
+	// Encryption is the file of an EncryptionConfiguration (apiserver.config.k8s.io/v1), by which the store is sealed as
+	// Kubernetes does: see storage/seal/kubernetes. EncryptionReload goes by the file anew when it changes. Empty: the
+	// store is as plain as its Backend is.
+	Encryption       string
+	EncryptionReload bool
+	// Audit keeps a record of requests: by a policy, in a file or at a webhook. Its Log and Registerer are this
+	// configuration's where they are nil. Nil: off.
+	Audit *audit.Config
 	// Tokens are static bearer tokens and who shows them.
 	Tokens map[string]apimachinery.User
 	// Connectors serve subresources that are connections, beside those that lead into nodes.
@@ -61,9 +73,13 @@ type Config struct {
 	// Log hears of everything worth a line. Nil: off.
 	Log *slog.Logger
 	// Registerer and Gatherer take the metrics and give them to /metrics. Nil: a registry of this control plane's own,
-	// and beside it what an etcd in Dir counts (see care.EtcdMetrics: for the whole process).
+	// and beside it the process' and what an etcd in Dir counts (see care.EtcdMetrics: for the whole process).
 	Registerer prometheus.Registerer
 	Gatherer   prometheus.Gatherer
+	// Tracer takes the traces of requests, under Kubernetes' names. Nil: off.
+	Tracer trace.TracerProvider
+	// Profiling serves the Go profiles of this process at /debug/pprof, to administrators.
+	Profiling bool
 	// Stage is told of each stage of the start when it is done, with the time it took. Nil: off.
 	Stage func(name string, took time.Duration)
 }
@@ -75,8 +91,10 @@ type ControlPlane struct {
 	registry *apimachinery.Registry
 	ca       *pki.Authority
 	db       *storage.DB
+	keys     *kubernetes.Keys // nil: the store is not sealed
 	security *security
 	services *serviceip.Allocator
+	policy   chan struct{} // closed when what every cluster has is there
 	server   *server.Server
 
 	stopOnce sync.Once
@@ -90,7 +108,7 @@ func Start(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("start control plane: %w", err)
 	}
-	p := &ControlPlane{c: c.withDefaults(), layers: newLayers(), stopped: make(chan struct{})}
+	p := &ControlPlane{c: c.withDefaults(), layers: newLayers(), stopped: make(chan struct{}), policy: make(chan struct{})}
 	if err := p.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), p.Stop())
 	}
@@ -130,6 +148,7 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Registerer == nil && c.Gatherer == nil {
 		own := prometheus.NewRegistry()
+		own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})) // they are the first
 		c.Registerer, c.Gatherer = own, own
 		if c.Backend == nil && c.Dir != "" {
 			c.Gatherer = prometheus.Gatherers{own, care.EtcdMetrics()}

@@ -79,6 +79,9 @@ type Admission struct {
 	Options     runtime.Object
 	DryRun      bool
 	Warn        func(text string)
+	// Annotate adds to what the audit is told of the request. The key is qualified by the plugin's name, as in
+	// "pod-security.kubernetes.io/exempt"; the first value of a key stays. Concurrent calls are fine. It may be nil.
+	Annotate func(key, value string)
 	// Parent is the stored object, where Object is of a subresource's own kind (Binding, Scale, Eviction).
 	Parent Object
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,7 +27,7 @@ func (c *call) admission(op string, object, old apimachinery.Object) *apimachine
 	a := &apimachinery.Admission{
 		User: c.r.User, Operation: op, Kind: c.admittedKind(), Resource: c.r.Resource, Sub: c.r.Sub,
 		Namespace: c.r.Namespace, Name: c.r.Name, Object: object,
-		Options: c.r.Options, DryRun: c.options.dryRun, Warn: c.warn, Parent: c.parent,
+		Options: c.r.Options, DryRun: c.options.dryRun, Warn: c.warn, Annotate: c.record.annotate, Parent: c.parent,
 	}
 	if old != nil {
 		a.Old = deepCopy(old)
@@ -45,29 +46,53 @@ func (c *call) admittedKind() schema.GroupVersionKind {
 }
 
 func (c *call) mutate(ctx context.Context, a *apimachinery.Admission) error {
-	for _, p := range c.s.c.Admission {
+	ctx, end := c.s.step(ctx, "Admit")
+	defer end()
+	return c.ask(a, "admit", func(p *apimachinery.Plugin) (bool, error) {
 		if p.Mutate == nil {
-			continue
+			return false, nil
 		}
-		if err := c.judged(a, p.Mutate.Mutate(ctx, a)); err != nil {
-			c.s.metrics.refused(p.Name, a.Operation)
-			return err
-		}
-	}
-	return nil
+		return true, p.Mutate.Mutate(ctx, a)
+	})
 }
 
 func (c *call) validateAdmission(ctx context.Context, a *apimachinery.Admission) error {
-	for _, p := range c.s.c.Admission {
+	ctx, end := c.s.step(ctx, "Validate")
+	defer end()
+	return c.ask(a, "validate", func(p *apimachinery.Plugin) (bool, error) {
 		if p.Validate == nil {
+			return false, nil
+		}
+		return true, p.Validate.Validate(ctx, a)
+	})
+}
+
+// ask asks all plugins in a step, which Kubernetes names admit or validate, until one refuses.
+func (c *call) ask(a *apimachinery.Admission, step string, one func(*apimachinery.Plugin) (asked bool, err error)) (err error) {
+	m := c.s.metrics
+	var start, at time.Time
+	if m != nil {
+		start = time.Now()
+		at = start
+	}
+	for i := range c.s.c.Admission {
+		p := &c.s.c.Admission[i]
+		asked, perr := one(p)
+		if !asked {
 			continue
 		}
-		if err := c.judged(a, p.Validate.Validate(ctx, a)); err != nil {
-			c.s.metrics.refused(p.Name, a.Operation)
-			return err
+		err = c.judged(a, perr)
+		if m != nil {
+			at = m.admitted(admissionKey{p.Name, step, a.Operation, err != nil}, at)
+		}
+		if err != nil {
+			break
 		}
 	}
-	return nil
+	if m != nil {
+		m.admitted(admissionKey{"", step, a.Operation, err != nil}, start)
+	}
+	return err
 }
 
 // judged is a plugin's error as the client gets it.

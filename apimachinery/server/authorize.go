@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,21 +15,30 @@ import (
 
 // authorize returns nil if the authorizer allows a, else Forbidden in Kubernetes' words.
 func (s *Server) authorize(ctx context.Context, a *apimachinery.Attributes) error {
+	_, err := s.decide(ctx, a)
+	return err
+}
+
+// decide is authorize, and says what the authorizer gave as its reason.
+func (s *Server) decide(ctx context.Context, a *apimachinery.Attributes) (reason string, err error) {
 	if s.c.Authorizer == nil {
-		return nil
+		return "", nil
 	}
+	start := time.Now()
 	decision, reason, err := s.c.Authorizer.Authorize(ctx, a)
+	s.metrics.authorization(decision, err, start)
 	if decision == apimachinery.Allow {
-		return nil
+		return reason, nil
 	}
+	given := reason
 	if err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return given, ctx.Err()
 		}
 		s.c.Log.Warn("authorizer failed", "user", a.User.Name, "verb", a.Verb, "resource", a.Resource, "err", err)
 		reason = join(reason, err.Error())
 	}
-	return forbidden(a, reason)
+	return given, forbidden(a, reason)
 }
 
 func join(a, b string) string {

@@ -21,6 +21,8 @@ const guardPrefix = "/registry/bedplate.io/"
 // error is errMoved if the object is not at the revision that w expects, errTaken if somebody else has what was
 // chosen for it. Nothing is stored in a dry run.
 func (c *call) commit(ctx context.Context, w storage.Write, new, old apimachinery.Object) (int64, error) {
+	ctx, end := c.s.step(ctx, storeStep(new, old))
+	defer end()
 	claims, err := c.claims(w.Key, new, old)
 	if err != nil {
 		return 0, err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 
@@ -59,10 +60,16 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// Gatherer has what /metrics serves. Nil: there is no /metrics.
 	Gatherer prometheus.Gatherer
-	// Audit is told of every request, once, when its answer is complete, and for watches also when it begins.
-	// It must not block. Nil: off.
-	Audit func(AuditEvent)
-	// Checks are asked for /readyz beside the server's own, by name. A check must return within a second.
+	// Tracer takes a span for each request over HTTP, with those of its parts, under Kubernetes' names. Which of them
+	// are sampled is its own. Nil: off.
+	Tracer trace.TracerProvider
+	// Audit is told of requests, those of this process too: package audit has Kubernetes' policies and backends,
+	// [AuditFunc] is for a function. Nil: off.
+	Audit Auditor
+	// Profiling serves the Go profiles of this process at /debug/pprof, to those whom the Authorizer lets.
+	Profiling bool
+	// Checks are asked for /readyz and /healthz beside the server's own, by name, which may have slashes
+	// (poststarthook/rbac/bootstrap-roles). A check must return within a second.
 	Checks map[string]func(context.Context) error
 	// Extensions are groups that other servers have, for discovery and OpenAPI. Nil: none.
 	Extensions Extensions

@@ -138,6 +138,7 @@ func (c *call) decodeHub(body []byte, strict []error) (apimachinery.Object, erro
 		return nil, undecodable(c.v.gvk, err)
 	}
 	c.defaults(hub)
+	c.carries(hub, true)
 	return hub, nil
 }
 

@@ -59,6 +59,10 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 	}
 	c.options.dryRun = len(o.DryRun) > 0
 	c.warnOfOrphans(o)
+	if len(c.r.Body) > 0 && c.record != nil && c.record.rule.Level >= AuditRequest {
+		raw, _ := apimachinery.Encode(o) // it was decoded
+		c.record.sentRaw(raw, apimachinery.JSON)
+	}
 	return o, invalidOptions("DeleteOptions", validation.ValidateDeleteOptions(o))
 }
 

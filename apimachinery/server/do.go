@@ -24,16 +24,18 @@ type nestingKey struct{ s *Server }
 
 // serve is the way of a request about a resource, from both doors: audit, flow control, authorization, then what
 // the verb is. r is the server's own, with the user set.
-func (s *Server) serve(ctx context.Context, r *apimachinery.Request, ev *AuditEvent) (resp *apimachinery.Response, err error) {
-	done := s.begin(r, ev)
+func (s *Server) serve(ctx context.Context, r *apimachinery.Request) (resp *apimachinery.Response, err error) {
+	done := s.begin(r)
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
+			recordOf(ctx).panicked(p)
 			resp, err = nil, s.panicked(p, r)
 		}
 		err = s.clientError(ctx, r, err)
+		recordOf(ctx).answered(resp, err)
 		done(resp, err)
 	}()
 	if err := checkSegments(r); err != nil {
@@ -104,7 +106,9 @@ func checkSegments(r *apimachinery.Request) error {
 }
 
 func (s *Server) authorized(ctx context.Context, r *apimachinery.Request) (*apimachinery.Response, error) {
-	if err := s.authorize(ctx, wire.Attributes(r)); err != nil {
+	reason, err := s.decide(ctx, wire.Attributes(r))
+	recordOf(ctx).decided(reason, err)
+	if err != nil {
 		return nil, err
 	}
 	for range maxReplaced {
@@ -140,15 +144,19 @@ func (s *Server) through(ctx context.Context, r *apimachinery.Request, v *view) 
 	if err != nil {
 		return nil, err
 	}
-	c := &call{s: s, r: r, v: v, k: v.kind, form: form, now: metav1.Unix(s.now().Unix(), 0)}
+	c := &call{s: s, r: r, v: v, k: v.kind, form: form, record: recordOf(ctx), now: metav1.Unix(s.now().Unix(), 0)}
 	if err := c.route(); err != nil {
 		return nil, err
 	}
 	if v.deprecated != "" {
 		c.warn(v.deprecated)
+		s.metrics.usedDeprecated(v, r.Sub)
+		c.record.annotate("k8s.io/deprecated", "true")
 	}
 	nesting, _ := ctx.Value(nestingKey{s}).(int)
 	ctx = context.WithValue(ctx, nestingKey{s}, nesting+1)
+	ctx, end := s.handling(ctx, r)
+	defer end()
 	resp, err := c.do(ctx)
 	if err != nil {
 		return nil, err
@@ -171,6 +179,7 @@ type call struct {
 	now      metav1.Time // as decoded objects have it: whole seconds, local
 	options  writeOptions
 	warnings []string
+	record   *record
 	live     bareForm             // of the entry that is being changed
 	parent   apimachinery.Object  // of admission for subresources of another kind
 	asked    []apimachinery.Claim // what the writer asked for by name

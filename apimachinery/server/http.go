@@ -62,54 +62,65 @@ func (s *Server) serveListener(h *http.Server, l net.Listener) error {
 
 // serveHTTP is the outermost layer: what goes wrong here becomes a Status, never the end of the process.
 func (s *Server) serveHTTP(w http.ResponseWriter, hr *http.Request) {
+	w, hr, told := s.recorded(w, hr)
 	defer func() {
 		p := recover()
+		if p == nil || p == http.ErrAbortHandler {
+			told.end()
+		}
 		if p == nil {
 			return
 		}
 		if p == http.ErrAbortHandler {
 			panic(p)
 		}
+		told.panicked(p)
 		s.metrics.panicked()
 		s.c.Log.Error("HTTP handler panicked", "path", hr.URL.Path, "panic", p, "stack", string(debug.Stack()))
 		_ = wire.WriteError(w, hr, apierrors.NewInternalError(errors.New("the request ended in a panic")))
 	}()
-	ev := &AuditEvent{URI: hr.RequestURI, Source: hr.RemoteAddr, UserAgent: hr.UserAgent()}
-	r, path, user, err := s.admitted(hr, ev)
+	r, path, user, err := s.admitted(hr, told)
+	w, hr, span := s.traced(w, hr, r, &user)
+	defer span.end()
 	switch {
 	case err != nil:
-		if s.c.Audit != nil {
-			ev.Verb, ev.Path = strings.ToLower(hr.Method), hr.URL.Path
-			s.audit(ev, time.Now(), nil, err)
-		}
 		s.refuse(w, hr, err)
 	case r == nil:
-		s.servePath(w, hr, path, user, ev)
+		s.servePath(w, hr, path, user)
 	default:
 		r.User = user
-		s.serveResource(w, hr, r, ev)
+		s.serveResource(w, hr, r)
 	}
 }
 
 // admitted reads a request's head: what it wants, who sent it, and whom it wants to be taken for.
-func (s *Server) admitted(hr *http.Request, ev *AuditEvent) (r *apimachinery.Request, path string, user apimachinery.User, err error) {
+func (s *Server) admitted(hr *http.Request, told *record) (r *apimachinery.Request, path string, user apimachinery.User, err error) {
 	if r, path, err = wire.Parse(hr); err != nil {
-		return nil, "", user, err
+		return nil, "", user, errors.Join(told.received(nil, hr.Method, path, user), err)
 	}
 	if user, err = s.authenticate(hr); err != nil {
+		told.unauthenticated(hr, r, path)
 		return nil, "", user, err
 	}
-	ev.User = user
-	if ev.As, err = s.impersonate(hr, user); err != nil {
+	if told != nil {
+		told.long = r != nil && s.isLong(r)
+	}
+	if err = told.received(r, hr.Method, path, user); err != nil {
 		return nil, "", user, err
 	}
-	if ev.As != nil {
-		user = *ev.As
+	as, err := s.impersonate(hr, user)
+	if err != nil {
+		return nil, "", user, err
+	}
+	if as != nil {
+		told.impersonating(as)
+		user = *as
 	}
 	return r, path, user, nil
 }
 
 func (s *Server) refuse(w http.ResponseWriter, hr *http.Request, err error) {
+	recordOf(hr.Context()).refused(err)
 	_ = wire.WriteError(w, hr, err) // nobody is left to tell if that fails
 }
 
@@ -124,7 +135,9 @@ func (s *Server) authenticate(hr *http.Request) (apimachinery.User, error) {
 	if s.c.Authenticator == nil {
 		return nobody, nil
 	}
+	start := time.Now()
 	u, ok, err := s.c.Authenticator.Authenticate(hr)
+	s.metrics.authentication(&u, ok, err, start)
 	if err != nil {
 		s.c.Log.Debug("authentication refused", "source", hr.RemoteAddr, "err", err)
 		return u, apierrors.NewUnauthorized("Unauthorized")
@@ -139,7 +152,7 @@ func (s *Server) authenticate(hr *http.Request) (apimachinery.User, error) {
 }
 
 // serveResource reads the body and hands the request to the pipeline.
-func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apimachinery.Request, ev *AuditEvent) {
+func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apimachinery.Request) {
 	ctx := hr.Context()
 	if !s.isLong(r) {
 		var cancel context.CancelFunc
@@ -150,7 +163,7 @@ func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apima
 		s.refuse(w, hr, err)
 		return
 	}
-	resp, err := s.serve(ctx, r, ev)
+	resp, err := s.serve(ctx, r)
 	if err != nil {
 		if errors.Is(hr.Context().Err(), context.Canceled) {
 			panic(http.ErrAbortHandler) // the client has gone
@@ -165,6 +178,8 @@ func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apima
 			defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 		}
 	}
+	_, end := s.step(hr.Context(), "SerializeObject")
+	defer end()
 	if err := wire.WriteResponse(w, hr, resp); err != nil {
 		panic(http.ErrAbortHandler)
 	}

@@ -59,7 +59,7 @@ func TestPaths(t *testing.T) {
 		"/livez":                                "ok",
 		"/readyz":                               "ok",
 		"/healthz":                              "ok",
-		"/readyz?verbose":                       "[+]ping ok\n[+]etcd ok\n[+]shutdown ok\n[+]storage ok\nreadyz check passed\n",
+		"/readyz?verbose":                       "[+]ping ok\n[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]shutdown ok\nreadyz check passed\n",
 		"/readyz?verbose&exclude=etcd":          "[+]etcd excluded: ok\n",
 		"/livez/ping":                           "ok",
 		"/api":                                  `"versions":["v1"]`,
@@ -87,7 +87,7 @@ func TestUnready(t *testing.T) {
 	})
 	code, _, body := w.ask("GET", "/readyz", "")
 	require.Equal(t, 500, code)
-	require.Equal(t, "[+]ping ok\n[+]etcd ok\n[-]custom failed: reason withheld\n[+]shutdown ok\n[+]storage ok\nreadyz check failed\n", body)
+	require.Equal(t, "[+]ping ok\n[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[-]custom failed: reason withheld\n[+]shutdown ok\nreadyz check failed\n", body)
 	code, _, _ = w.ask("GET", "/livez", "")
 	require.Equal(t, 200, code)
 }
@@ -212,11 +212,11 @@ func TestIdentity(t *testing.T) {
 	var events []server.AuditEvent
 	w := start(t, func(c *server.Config) {
 		c.Authorizer = allow
-		c.Audit = func(e server.AuditEvent) {
+		c.Audit = server.AuditFunc(func(e server.AuditEvent) {
 			mu.Lock()
 			defer mu.Unlock()
 			events = append(events, e)
-		}
+		})
 	})
 	const path = "/api/v1/namespaces/default/configmaps"
 	for _, c := range []struct {

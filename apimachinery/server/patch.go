@@ -61,6 +61,7 @@ func (c *call) patchBody() ([]byte, error) {
 	if int64(len(body)) > c.s.c.Limits.Body {
 		return nil, c.s.tooLarge()
 	}
+	c.record.sentRaw(body, c.r.ContentType)
 	return body, nil
 }
 

@@ -1,9 +1,6 @@
 package server
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -36,16 +33,17 @@ func (s *Server) documents() *documents {
 }
 
 // servePath serves what is not about a resource, to those who may have it.
-func (s *Server) servePath(w http.ResponseWriter, hr *http.Request, path string, user apimachinery.User, ev *AuditEvent) {
-	start := time.Now()
+func (s *Server) servePath(w http.ResponseWriter, hr *http.Request, path string, user apimachinery.User) {
+	if s.metrics != nil {
+		start, counted := time.Now(), &answerCode{w, http.StatusOK}
+		defer func() { s.metrics.path(hr.Method, path, counted.code, time.Since(start)) }()
+		w = counted
+	}
 	verb := strings.ToLower(hr.Method)
-	err := s.authorize(hr.Context(), &apimachinery.Attributes{User: user, Verb: verb, Path: path})
+	reason, err := s.decide(hr.Context(), &apimachinery.Attributes{User: user, Verb: verb, Path: path})
+	recordOf(hr.Context()).decided(reason, err)
 	if err == nil && verb != "get" && verb != "head" && !discovery.Serves(path) {
 		err = genericError(http.StatusMethodNotAllowed, "the method "+hr.Method+" is not allowed here")
-	}
-	if s.c.Audit != nil {
-		ev.Verb, ev.Path = verb, path
-		s.audit(ev, start, &apimachinery.Response{}, err)
 	}
 	if err != nil {
 		s.refuse(w, hr, err)
@@ -64,6 +62,8 @@ func (s *Server) route(w http.ResponseWriter, hr *http.Request, path string) {
 		s.health(w, hr, top, strings.TrimPrefix(strings.TrimPrefix(path, "/"+top), "/"))
 	case path == "/version" || path == "/version/":
 		s.document(w, hr, s.c.Version)
+	case s.c.Profiling && (path == "/debug/pprof" || strings.HasPrefix(path, "/debug/pprof/")):
+		s.profile(w, hr, strings.TrimPrefix(strings.TrimPrefix(path, "/debug/pprof"), "/"))
 	case path == "/metrics" && docs.metrics != nil:
 		docs.metrics.ServeHTTP(w, hr)
 	case top == "openapi":
@@ -106,89 +106,4 @@ func (s *Server) paths() []string {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
-}
-
-// check is one question of a health endpoint.
-type check struct {
-	name string
-	ask  func(context.Context) error
-}
-
-const checkTimeout = time.Second
-
-func (s *Server) checks(kind string) []check {
-	list := []check{{"ping", func(context.Context) error { return nil }}, {"etcd", s.checkStore}}
-	if kind == "livez" {
-		return list
-	}
-	list = append(list, check{"storage", s.checkCache})
-	if kind == "readyz" {
-		list = append(list, check{"shutdown", func(context.Context) error { return s.life.Err() }})
-	}
-	for name, ask := range s.c.Checks {
-		list = append(list, check{name, ask})
-	}
-	slices.SortStableFunc(list[2:], func(a, b check) int { return strings.Compare(a.name, b.name) })
-	return list
-}
-
-func (s *Server) checkStore(ctx context.Context) error {
-	_, err := s.c.DB.Revision(ctx)
-	return err
-}
-
-var errCacheBehind = errors.New("the watch of the store does not stand yet")
-
-func (s *Server) checkCache(context.Context) error {
-	select {
-	case <-s.c.DB.Ready():
-		return nil
-	default:
-		return errCacheBehind
-	}
-}
-
-// health answers /livez, /readyz and /healthz, whole or one check below them, as Kubernetes does: with ?verbose
-// each check by name, with ?exclude without some.
-func (s *Server) health(w http.ResponseWriter, hr *http.Request, kind, only string) {
-	ctx, cancel := context.WithTimeout(hr.Context(), checkTimeout)
-	defer cancel()
-	q := hr.URL.Query()
-	exclude := q["exclude"]
-	var report strings.Builder
-	failed, asked := false, 0
-	for _, c := range s.checks(kind) {
-		if only != "" && c.name != only {
-			continue
-		}
-		asked++
-		if slices.Contains(exclude, c.name) {
-			fmt.Fprintf(&report, "[+]%s excluded: ok\n", c.name)
-			continue
-		}
-		if err := c.ask(ctx); err != nil {
-			failed = true
-			s.c.Log.Warn("health check failed", "check", c.name, "err", err)
-			fmt.Fprintf(&report, "[-]%s failed: reason withheld\n", c.name)
-			continue
-		}
-		fmt.Fprintf(&report, "[+]%s ok\n", c.name)
-	}
-	if asked == 0 {
-		s.refuse(w, hr, wire.NotFound())
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-cache, private")
-	_, verbose := q["verbose"]
-	switch {
-	case failed:
-		w.WriteHeader(http.StatusInternalServerError)
-		fmt.Fprintf(w, "%s%s check failed\n", report.String(), kind)
-	case verbose:
-		fmt.Fprintf(w, "%s%s check passed\n", report.String(), kind)
-	default:
-		fmt.Fprint(w, "ok")
-	}
 }

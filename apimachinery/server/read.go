@@ -25,6 +25,8 @@ func (c *call) get(ctx context.Context) (*apimachinery.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, end := c.s.step(ctx, "Get etcd3")
+	defer end()
 	e, err := c.k.table.Get(ctx, c.key(), atLeast(o.ResourceVersion, min))
 	if err != nil {
 		return nil, storageError(c.v.gr, c.r.Name, err)

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -29,6 +30,7 @@ type Server struct {
 	flow    flow
 	listed  listed
 	metrics *metrics
+	tracer  trace.Tracer // nil: off
 	docs    documents
 	specs   schemas
 
@@ -58,6 +60,9 @@ func New(c Config) (*Server, error) {
 	if s.metrics, err = newMetrics(s.c.Registerer); err != nil {
 		return nil, fmt.Errorf("configure API server: register metrics: %w", err)
 	}
+	if s.c.Tracer != nil {
+		s.tracer = s.c.Tracer.Tracer(tracerName)
+	}
 	if s.guards, err = s.c.DB.Table(storage.Schema{Prefix: guardPrefix}); err != nil {
 		return nil, fmt.Errorf("configure API server: %w", err)
 	}
@@ -82,7 +87,11 @@ type door struct {
 func (d door) Do(ctx context.Context, r *apimachinery.Request) (*apimachinery.Response, error) {
 	own := *r
 	own.User, own.HTTP = d.u, nil
-	return d.s.serve(ctx, &own, &AuditEvent{User: d.u})
+	ctx, told, err := d.s.recordedOwn(ctx, &own)
+	if err != nil {
+		return nil, err
+	}
+	return told.leave(d.s.serve(ctx, &own))
 }
 
 // Ready is closed once Run listens.

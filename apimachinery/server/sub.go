@@ -104,7 +104,11 @@ func (c *call) subInput() (apimachinery.Object, error) {
 	if err := c.checkName(in); err != nil {
 		return nil, err
 	}
-	return in, c.inPlace(in)
+	if err := c.inPlace(in); err != nil {
+		return nil, err
+	}
+	c.carries(in, false)
+	return in, nil
 }
 
 // writeSub folds an object of another kind into the object.

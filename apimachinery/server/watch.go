@@ -32,7 +32,7 @@ func (c *call) watch(ctx context.Context) (*apimachinery.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &watchStream{c: c, selected: sel, options: o, initialEnd: o.SendInitialEvents != nil && *o.SendInitialEvents}
+	w := &watchStream{counts: c.s.metrics.watch(c.v), c: c, selected: sel, options: o, initialEnd: o.SendInitialEvents != nil && *o.SendInitialEvents}
 	if c.form.As.Kind == wire.AsTable {
 		if w.table, err = c.tableOptions(); err != nil {
 			return nil, err
@@ -44,7 +44,6 @@ func (c *call) watch(ctx context.Context) (*apimachinery.Response, error) {
 	if err := w.begin(ctx); err != nil {
 		return nil, err
 	}
-	c.s.metrics.watching(c.v, 1)
 	return &apimachinery.Response{Code: 200, ContentType: c.streamType(), Stream: w}, nil
 }
 
@@ -72,6 +71,7 @@ func validateWatch(o *metav1.ListOptions) field.ErrorList {
 // watchStream is a watch as bytes: one JSON document a line. One goroutine reads it; Close may come from any.
 type watchStream struct {
 	c       *call
+	counts  *watchCounts
 	options metav1.ListOptions
 	*selected
 	w *storage.Watcher
@@ -260,7 +260,7 @@ func (w *watchStream) event(typ kwatch.EventType, e *storage.Entry, rev int64) {
 		w.fail(err)
 		return
 	}
-	w.c.s.metrics.watchEvent(w.c.v)
+	w.counts.event(len(w.buf) - mark)
 }
 
 func (w *watchStream) object(typ kwatch.EventType, e *storage.Entry, rev int64) error {
@@ -361,7 +361,6 @@ func (w *watchStream) Close() error {
 		if w.w != nil {
 			w.w.Close()
 		}
-		w.c.s.metrics.watching(w.c.v, -1)
 	})
 	return nil
 }

@@ -35,6 +35,7 @@ var (
 var house = []room{
 	{"storage/etcd/care", []string{"storage"}, slices.Concat(etcd, []string{"github.com/prometheus/"})},
 	{"storage/etcd", []string{"storage"}, etcd},
+	{"storage/seal/kubernetes", []string{"storage"}, []string{"golang.org/x/crypto", "golang.org/x/sync", "google.golang.org/grpc", "google.golang.org/protobuf/encoding/protowire", "github.com/prometheus/", "k8s.io/kms/apis/v2", "sigs.k8s.io/yaml"}},
 	{"storage/seal", []string{"storage"}, []string{"golang.org/x/crypto"}},
 	{"storage/storetest", []string{"storage"}, []string{"github.com/stretchr/", "pgregory.net/rapid", "github.com/anishathalye/porcupine", "go.uber.org/goleak"}},
 	{"storage/memory", []string{"storage"}, []string{"github.com/tidwall/btree"}},
@@ -42,7 +43,8 @@ var house = []room{
 
 	{"apimachinery/openapi/gen", nil, nil},
 	{"apimachinery/server/crd", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/client-go/util/jsonpath"})},
-	{"apimachinery/server", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/klauspost/compress/gzip", "github.com/prometheus/", "golang.org/x/net", "golang.org/x/sync", "gopkg.in/evanphx/json-patch.v4", "k8s.io/kube-openapi"})},
+	{"apimachinery/server/audit", []string{"apimachinery", "-apimachinery/kinds", "-apimachinery/client"}, slices.Concat(k8s, []string{"k8s.io/apiserver/pkg/apis/audit/v1", "github.com/prometheus/", "golang.org/x/sync", "golang.org/x/time", "gopkg.in/natefinch/lumberjack.v2"})},
+	{"apimachinery/server", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/klauspost/compress/gzip", "github.com/prometheus/", "golang.org/x/net", "golang.org/x/sync", "gopkg.in/evanphx/json-patch.v4", "k8s.io/kube-openapi", "go.opentelemetry.io/otel/"})},
 	{"apimachinery/client/clienttest", []string{"apimachinery", "storage"}, slices.Concat(k8s, []string{"github.com/stretchr/"})},
 	{"apimachinery/client/kubeconfig", []string{"apimachinery"}, slices.Concat(k8s, []string{"k8s.io/client-go/rest", "k8s.io/client-go/tools/clientcmd"})},
 	{"apimachinery/client", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"golang.org/x/net", "github.com/stretchr/"})},
