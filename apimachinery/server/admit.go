@@ -44,7 +44,16 @@ func (c *call) admittedKind() schema.GroupVersionKind {
 	return c.v.gvk
 }
 
+// mutate asks all that mutate; once more if one of them wants that.
 func (c *call) mutate(ctx context.Context, a *apimachinery.Admission) error {
+	if err := c.mutateOnce(ctx, a); err != nil || !a.Again {
+		return err
+	}
+	a.Again, a.Round = false, 1
+	return c.mutateOnce(ctx, a)
+}
+
+func (c *call) mutateOnce(ctx context.Context, a *apimachinery.Admission) error {
 	for _, p := range c.s.c.Admission {
 		if p.Mutate == nil {
 			continue
