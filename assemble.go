@@ -12,6 +12,7 @@ import (
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/kinds"
+	"github.com/bedplate/bedplate/apimachinery/kinds/admissionregistration"
 	"github.com/bedplate/bedplate/apimachinery/kinds/apiextensions"
 	"github.com/bedplate/bedplate/apimachinery/kinds/core"
 	"github.com/bedplate/bedplate/apimachinery/kinds/resource"
@@ -97,7 +98,10 @@ func (p *ControlPlane) startCA(context.Context) (err error) {
 
 // kinds are all that this control plane serves.
 func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
-	all := kinds.With(kinds.Config{Devices: resource.Config{AdminAccess: p.security.lookup.adminAccess}})
+	all := kinds.With(kinds.Config{
+		Admission: admissionregistration.Config{Expressions: expressions(p.language)},
+		Devices:   resource.Config{AdminAccess: p.security.lookup.adminAccess, Expressions: expressions(p.language)},
+	})
 	for i := range all {
 		switch all[i].Name {
 		case resourceV1("serviceaccounts").GroupResource():
@@ -143,7 +147,11 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	custom, err := crd.New(crd.Config{Registry: p.registry, Services: server.ServiceResolverFunc(p.security.lookup.resolve), Convert: p.c.Convert, Log: p.c.Log})
+	custom, err := crd.New(crd.Config{Registry: p.registry, Services: server.ServiceResolverFunc(p.security.lookup.resolve), Dial: p.c.Dial, Convert: p.c.Convert, Log: p.c.Log})
+	if err != nil {
+		return err
+	}
+	admission, err := p.hooks()
 	if err != nil {
 		return err
 	}
@@ -153,7 +161,7 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	}
 	p.server, err = server.New(server.Config{
 		Registry: p.registry, DB: p.db, Listener: at[0], Also: at[1:], TLS: tls, Connectors: connectors, Allocator: p.services,
-		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: p.security.admission,
+		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: admission,
 		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer, Await: custom.Await,
 	})
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/callout"
+	"github.com/bedplate/bedplate/apimachinery/cel"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/server"
 	"github.com/bedplate/bedplate/apimachinery/server/crd"
@@ -54,6 +56,9 @@ type Config struct {
 	Convert map[schema.GroupKind]crd.Convert
 	// Admission are plugins of your own, asked after the built-in ones.
 	Admission []apimachinery.Plugin
+	// Dial connects to the services that webhooks and extension servers are behind, at a ready endpoint's address and
+	// port. Nil: directly, and never to loopback or link-local addresses, which whoever may write a Service could name.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Tokens are static bearer tokens and who shows them.
 	Tokens map[string]apimachinery.User
 	// Connectors serve subresources that are connections, beside those that lead into nodes.
@@ -77,6 +82,7 @@ type ControlPlane struct {
 	db       *storage.DB
 	security *security
 	services *serviceip.Allocator
+	language *cel.Environment
 	server   *server.Server
 
 	stopOnce sync.Once
@@ -90,7 +96,7 @@ func Start(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("start control plane: %w", err)
 	}
-	p := &ControlPlane{c: c.withDefaults(), layers: newLayers(), stopped: make(chan struct{})}
+	p := &ControlPlane{c: c.withDefaults(), layers: newLayers(), language: cel.New(), stopped: make(chan struct{})}
 	if err := p.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), p.Stop())
 	}
@@ -124,6 +130,9 @@ func (c Config) withDefaults() Config {
 	}
 	if len(c.Pods) == 0 {
 		c.Pods = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
+	}
+	if c.Dial == nil {
+		c.Dial = callout.Guarded()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

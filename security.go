@@ -59,7 +59,7 @@ func (p *ControlPlane) newSecurity() (*security, error) {
 		lifecycle.New(s.lookup), serviceaccount.New(s.lookup), restriction, priority.New(s.lookup), tolerations.New(tolerations.Config{}),
 		defaultclass.ForClaims(s.lookup), runtimeclass.New(s.lookup), defaultclass.ForIngresses(s.lookup), serviceip.DenyExternalIPs(),
 		rbac.NoEscalation(s.index, s.authorizer),
-	}, certificates.Plugins(s.authorizer), p.c.Admission)
+	}, certificates.Plugins(s.authorizer))
 	return s, nil
 }
 

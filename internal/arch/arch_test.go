@@ -52,6 +52,8 @@ var house = []room{
 
 	{"reconcile/informer", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/tidwall/btree", "github.com/go-json-experiment/json/jsontext", "github.com/stretchr/"})},
 	{"reconcile", []string{"reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/prometheus/"})},
+	{"admission/webhook", []string{"admission", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/prometheus/"})},
+	{"admission/policy", []string{"admission", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/prometheus/"})},
 	{"admission", []string{"admission", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "reconcile/informer"}, k8s},
 	{"rbac", []string{"rbac", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "reconcile/informer"}, slices.Concat(k8s, []string{"github.com/golang-jwt/jwt/v5"})},
 

@@ -1,0 +1,84 @@
+package bedplate
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bedplate/bedplate/admission/webhook"
+	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/cel"
+	"github.com/bedplate/bedplate/apimachinery/server"
+)
+
+// fresh reads the objects of a resource straight from the server's table, with every write in it that it has answered.
+func (l *lookup) fresh(gvr schema.GroupVersionResource) func(context.Context) ([]apimachinery.Object, error) {
+	return func(ctx context.Context) ([]apimachinery.Object, error) { return l.server.Fresh(ctx, gvr) }
+}
+
+// hooks are the admission plugins that ask what users have configured. They come after the built-in ones, which must
+// have done their part, and before the caller's own.
+func (p *ControlPlane) hooks() ([]apimachinery.Plugin, error) {
+	l := p.security.lookup
+	of := func(plural string) func(context.Context) ([]apimachinery.Object, error) {
+		return l.fresh(admissionregistrationv1.SchemeGroupVersion.WithResource(plural))
+	}
+	mutating, validating, err := webhook.New(webhook.Config{
+		Registry: p.registry, Namespace: l.Namespace,
+		Mutating: of("mutatingwebhookconfigurations"), Validating: of("validatingwebhookconfigurations"),
+		Language: p.language, Authorizer: p.security.authorizer,
+		Services: server.ServiceResolverFunc(l.resolve), Dial: p.c.Dial, Registerer: p.c.Registerer, Log: p.c.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(p.security.admission, []apimachinery.Plugin{mutating, validating}, p.c.Admission), nil
+}
+
+// expressions compiles the expressions of built-in kinds as they are written.
+func expressions(language *cel.Environment) apimachinery.ExpressionChecker {
+	return func() func(apimachinery.Expression) error {
+		scopes := map[bool]*cel.Scope{}
+		return func(e apimachinery.Expression) error {
+			if scopes[e.Params] == nil {
+				scopes[e.Params] = language.Scope(e.Params)
+			}
+			return fieldError(check(language, scopes[e.Params], e))
+		}
+	}
+}
+
+func check(language *cel.Environment, s *cel.Scope, e apimachinery.Expression) (err error) {
+	switch e.Kind {
+	case apimachinery.DeviceSelector:
+		_, err = language.Selector(e.Text)
+	case apimachinery.VariableExpression:
+		err = s.Declare(e.Name, e.Text)
+	case apimachinery.ValidationExpression:
+		_, err = s.Compile(cel.Validation, e.Text)
+	case apimachinery.MessageExpression:
+		_, err = s.Compile(cel.MessageExpression, e.Text)
+	case apimachinery.AuditExpression:
+		_, err = s.Compile(cel.AuditAnnotation, e.Text)
+	case apimachinery.ApplyExpression:
+		_, err = s.Compile(cel.ApplyConfiguration, e.Text)
+	case apimachinery.PatchExpression:
+		_, err = s.Compile(cel.JSONPatch, e.Text)
+	default:
+		_, err = s.Compile(cel.MatchCondition, e.Text)
+	}
+	return err
+}
+
+// fieldError gives an error of the language its type.
+func fieldError(err error) error {
+	var told *cel.Error
+	if errors.As(err, &told) {
+		return &field.Error{Type: told.Type, Detail: told.Detail}
+	}
+	return err
+}
