@@ -55,13 +55,16 @@ func (a *asking) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no review", 400)
 		return
 	}
-	a.asked = append(a.asked, review.Request)
-	if a.raw != nil {
+	controller := strings.HasPrefix(review.Request.UserInfo.Username, "system:serviceaccount:") // they work beside the test
+	if !controller {
+		a.asked = append(a.asked, review.Request)
+	}
+	if !controller && a.raw != nil {
 		a.raw(w, r)
 		return
 	}
 	out := &admissionv1.AdmissionResponse{Allowed: true}
-	if a.answer != nil {
+	if !controller && a.answer != nil {
 		out = a.answer(review.Request)
 	}
 	if out.UID == "" {
@@ -170,14 +173,20 @@ func TestMutatingWebhooks(t *testing.T) {
 		raw    http.HandlerFunc
 		text   string
 	}{
-		"uid":      {answer: func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse { return &admissionv1.AdmissionResponse{UID: "other", Allowed: true} }, text: "expected response.uid="},
-		"patch":    {answer: func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse { return patch(`{`) }, text: "undecodable patch"},
-		"redirect": {raw: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://127.0.0.1:1/", http.StatusFound) }, text: "status code 302"},
-		"error":    {raw: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "a secret of the webhook's", 500) }, text: "failed to call webhook"},
-		"version":  {raw: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"response":{}}`)) }, text: "received invalid webhook response"},
+		"uid": {answer: func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+			return &admissionv1.AdmissionResponse{UID: "other", Allowed: true}
+		}, text: "expected response.uid="},
+		"patch": {answer: func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse { return patch(`{`) }, text: "undecodable patch"},
+		"redirect": {raw: func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://127.0.0.1:1/", http.StatusFound)
+		}, text: "status code 302"},
+		"error":   {raw: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "a secret of the webhook's", 500) }, text: "failed to call webhook"},
+		"version": {raw: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"response":{}}`)) }, text: "received invalid webhook response"},
 	} {
 		a.does(bad.answer)
+		a.mu.Lock()
 		a.raw = bad.raw
+		a.mu.Unlock()
 		_, err = maps.Create(t.Context(), configMap("bad", "x"))
 		require.True(t, apierrors.IsInternalError(err), name)
 		require.ErrorContains(t, err, `failed calling webhook "first.example.com": `, name)
@@ -264,7 +273,7 @@ func TestValidatingWebhooks(t *testing.T) {
 	_, err := maps.Create(t.Context(), configMap("good", "x"))
 	require.NoError(t, err)
 	_, err = maps.Create(t.Context(), configMap("bad", "x"))
-	require.EqualError(t, err, `admission webhook "judge.example.com" denied the request: not this one`)
+	require.ErrorContains(t, err, `: admission webhook "judge.example.com" denied the request: not this one`)
 	var status apierrors.APIStatus
 	require.ErrorAs(t, err, &status)
 	require.EqualValues(t, 418, status.Status().Code)
@@ -274,7 +283,9 @@ func TestValidatingWebhooks(t *testing.T) {
 		Operations: []admissionregistrationv1.OperationType{"*"},
 		Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}},
 	}}))
-	a.does(func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse { return &admissionv1.AdmissionResponse{} })
+	a.does(func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+		return &admissionv1.AdmissionResponse{}
+	})
 	_, err = maps.Create(t.Context(), configMap("none", "x"))
 	require.ErrorContains(t, err, "denied the request without explanation")
 	require.NoError(t, client.For[*admissionregistrationv1.ValidatingWebhookConfiguration](c).Delete(t.Context(), "", "all"))
