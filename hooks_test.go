@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -246,6 +247,11 @@ func TestReinvocation(t *testing.T) {
 		return patch(`[{"op":"add","path":"/metadata/labels","value":{"seen":"yes"}}]`)
 	})
 	with(t, p, label.mutating("later", about(":pods", "CREATE")))
+	accounts := client.For[*corev1.ServiceAccount](p.Client())
+	require.Eventually(t, func() bool {
+		_, err := accounts.Get(t.Context(), "default", "default")
+		return err == nil
+	}, 30*time.Second, time.Millisecond)
 	pod, err := client.For[*corev1.Pod](p.Client()).Create(t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "example.com/main"}}},

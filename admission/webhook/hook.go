@@ -160,8 +160,9 @@ func (c *caller) wanted(ctx context.Context, w *webhook, r *hook.Request) (as ho
 	if err != nil || !ok {
 		return as, false, err
 	}
-	in := &cel.Input{Admission: r.Admission, Kind: as.Kind, Resource: as.Resource, Authorizer: c.c.Authorizer}
+	in := &cel.Input{Admission: r.Admission, Authorizer: c.c.Authorizer}
 	if as != r.Own {
+		in.Kind, in.Resource = as.Kind, as.Resource
 		if in.Object, in.Old, err = objects(r, as); err != nil {
 			return as, false, apierrors.NewInternalError(err)
 		}
