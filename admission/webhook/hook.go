@@ -26,6 +26,7 @@ type webhook struct {
 	typ                 string // admit or validating, as metrics call them
 	criteria            *hook.Criteria
 	conditions          *cel.Conditions
+	conditional         bool // there are conditions
 	ignores             bool // failures
 	again               bool // it may be asked in a second round
 	effects             *admissionregistrationv1.SideEffectClass
@@ -44,6 +45,7 @@ type webhook struct {
 func (c *caller) mutating(configuration string, w *admissionregistrationv1.MutatingWebhook) *webhook {
 	out := c.webhook(configuration, w.Name, "admit", &w.ClientConfig)
 	out.criteria = hook.ForWebhook(w.Rules, w.MatchPolicy, w.NamespaceSelector, w.ObjectSelector)
+	out.conditional = len(w.MatchConditions) > 0
 	out.conditions = c.c.Language.Conditions(w.MatchConditions, w.FailurePolicy)
 	out.ignores, out.effects, out.versions = ignores(w.FailurePolicy), w.SideEffects, w.AdmissionReviewVersions
 	out.again = w.ReinvocationPolicy != nil && *w.ReinvocationPolicy == admissionregistrationv1.IfNeededReinvocationPolicy
@@ -54,6 +56,7 @@ func (c *caller) mutating(configuration string, w *admissionregistrationv1.Mutat
 func (c *caller) validating(configuration string, w *admissionregistrationv1.ValidatingWebhook) *webhook {
 	out := c.webhook(configuration, w.Name, "validating", &w.ClientConfig)
 	out.criteria = hook.ForWebhook(w.Rules, w.MatchPolicy, w.NamespaceSelector, w.ObjectSelector)
+	out.conditional = len(w.MatchConditions) > 0
 	out.conditions = c.c.Language.Conditions(w.MatchConditions, w.FailurePolicy)
 	out.ignores, out.effects, out.versions = ignores(w.FailurePolicy), w.SideEffects, w.AdmissionReviewVersions
 	out.timeout = seconds(w.TimeoutSeconds)
@@ -160,32 +163,18 @@ func (c *caller) wanted(ctx context.Context, w *webhook, r *hook.Request) (as ho
 	if err != nil || !ok {
 		return as, false, err
 	}
-	in := &cel.Input{Admission: r.Admission, Authorizer: c.c.Authorizer}
-	if as != r.Own {
-		in.Kind, in.Resource = as.Kind, as.Resource
-		if in.Object, in.Old, err = objects(r, as); err != nil {
-			return as, false, apierrors.NewInternalError(err)
-		}
-	} else if o := r.Connection(); o != nil {
-		in.Object = o
+	if !w.conditional {
+		return as, true, nil
+	}
+	in := &cel.Input{Admission: r.Admission, Kind: as.Kind, Resource: as.Resource, Authorizer: c.c.Authorizer}
+	if in.Object, in.Old, err = r.Seen(as); err != nil {
+		return as, false, apierrors.NewInternalError(err)
 	}
 	match, err := w.conditions.Match(ctx, in)
 	if err != nil {
 		return as, false, apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, err)
 	}
 	return as, match, nil
-}
-
-// objects are a request's objects as a target has them, without typed nils.
-func objects(r *hook.Request, as hook.Target) (object, old any, err error) {
-	o, before, err := r.As(as)
-	if o != nil {
-		object = o
-	}
-	if before != nil {
-		old = before
-	}
-	return object, old, err
 }
 
 // callError says that a webhook could not be asked, or gave no sensible answer.

@@ -37,6 +37,7 @@ type Request struct {
 	Namespace string
 
 	cluster Cluster
+	seen    map[Target]pair
 	others  *[]Target
 	ns      *corev1.Namespace
 	nsErr   error
@@ -98,13 +99,38 @@ func (r *Request) equivalents() []Target {
 	return all
 }
 
-// As returns the request's objects as a target has them: the caller's own, which say their kind. Either may be nil.
+// pair is the objects of a request, in one version.
+type pair struct{ object, old apimachinery.Object }
+
+// As returns the request's objects as a target has them. They say their kind, are shared, and are only read. Either
+// may be nil.
 func (r *Request) As(t Target) (object, old apimachinery.Object, err error) {
+	if p, ok := r.seen[t]; ok {
+		return p.object, p.old, nil
+	}
 	if object, err = r.as(t, r.Object); err == nil {
 		old, err = r.as(t, r.Old)
 	}
 	if err != nil {
-		err = fmt.Errorf("convert to %v: %w", t.Kind, err)
+		return nil, nil, fmt.Errorf("convert to %v: %w", t.Kind, err)
+	}
+	if r.seen == nil {
+		r.seen = map[Target]pair{}
+	}
+	r.seen[t] = pair{object, old}
+	return object, old, nil
+}
+
+// Seen is [Request.As] for expressions: what a CONNECT asks for stands for the object, and nothing is nil.
+func (r *Request) Seen(t Target) (object, old any, err error) {
+	o, before, err := r.As(t)
+	if o != nil {
+		object = o
+	} else if c := r.Connection(); c != nil {
+		object = c
+	}
+	if before != nil {
+		old = before
 	}
 	return object, old, err
 }
@@ -153,6 +179,7 @@ func (r *Request) Take(t Target, o apimachinery.Object) error {
 	}
 	o.GetObjectKind().SetGroupVersionKind(was)
 	r.Object = o
+	clear(r.seen)
 	return nil
 }
 
