@@ -83,6 +83,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, hr *http.Request) {
 			s.audit(ev, time.Now(), nil, err)
 		}
 		s.refuse(w, hr, err)
+	case s.proxied(w, hr, r, path, user):
 	case r == nil:
 		s.servePath(w, hr, path, user, ev)
 	default:

@@ -41,6 +41,7 @@ var house = []room{
 	{"storage", nil, []string{"github.com/tidwall/btree"}},
 
 	{"apimachinery/server/crd", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/client-go/util/jsonpath"})},
+	{"apimachinery/server/aggregate", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"})},
 	{"apimachinery/server", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/prometheus/", "golang.org/x/net", "golang.org/x/sync", "gopkg.in/evanphx/json-patch.v4", "k8s.io/kube-openapi"})},
 	{"apimachinery/client/clienttest", []string{"apimachinery", "storage"}, slices.Concat(k8s, []string{"github.com/stretchr/"})},
 	{"apimachinery/client/kubeconfig", []string{"apimachinery"}, slices.Concat(k8s, []string{"k8s.io/client-go/rest", "k8s.io/client-go/tools/clientcmd"})},
