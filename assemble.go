@@ -92,8 +92,10 @@ func (p *ControlPlane) backend(ctx context.Context) (storage.Backend, error) {
 }
 
 func (p *ControlPlane) startCA(context.Context) (err error) {
-	p.ca, err = pki.Open(pki.Config{Dir: p.c.dir("pki")})
-	return err
+	if p.ca, err = pki.Open(pki.Config{Dir: p.c.dir("pki")}); err != nil {
+		return err
+	}
+	return p.openFront()
 }
 
 // kinds are all that this control plane serves.
@@ -151,6 +153,10 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	others, err := p.newAggregator()
+	if err != nil {
+		return err
+	}
 	admission, err := p.hooks()
 	if err != nil {
 		return err
@@ -162,7 +168,7 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	p.server, err = server.New(server.Config{
 		Registry: p.registry, DB: p.db, Listener: at[0], Also: at[1:], TLS: tls, Connectors: connectors, Allocator: p.services,
 		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: admission,
-		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer, Await: custom.Await,
+		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer, Await: custom.Await, Proxy: others,
 	})
 	if err != nil {
 		return errors.Join(err, closeAll(at))
@@ -176,7 +182,10 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if err := p.layers.start(ctx, "API server", p.server.Run, p.server.Ready()); err != nil {
 		return err
 	}
-	return p.layers.start(ctx, "custom resources", func(ctx context.Context) error { return custom.Run(ctx, p.server) }, custom.Synced())
+	if err := p.layers.start(ctx, "custom resources", func(ctx context.Context) error { return custom.Run(ctx, p.server) }, custom.Synced()); err != nil {
+		return err
+	}
+	return p.layers.start(ctx, "aggregation", func(ctx context.Context) error { return others.Run(ctx, p.server) }, others.Synced())
 }
 
 // tables are those of all kinds that are stored.
@@ -259,6 +268,9 @@ func (p *ControlPlane) startPolicy(ctx context.Context) error {
 		return err
 	}
 	if err := p.bootstrapServices(ctx); err != nil {
+		return err
+	}
+	if err := p.publishFront(ctx); err != nil {
 		return err
 	}
 	rev, err := p.db.Revision(ctx)

@@ -23,6 +23,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/server/crd"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
+	"github.com/bedplate/bedplate/rbac/authn"
 	"github.com/bedplate/bedplate/storage"
 	"github.com/bedplate/bedplate/storage/etcd/care"
 )
@@ -59,6 +60,9 @@ type Config struct {
 	// Dial connects to the services that webhooks and extension servers are behind, at a ready endpoint's address and
 	// port. Nil: directly, and never to loopback or link-local addresses, which whoever may write a Service could name.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// FrontProxy is whom this control plane believes who sends a request, where it is an extension server of another
+	// cluster: what that publishes in the ConfigMap kube-system/extension-apiserver-authentication. Nil: nobody.
+	FrontProxy *authn.FrontProxy
 	// Tokens are static bearer tokens and who shows them.
 	Tokens map[string]apimachinery.User
 	// Connectors serve subresources that are connections, beside those that lead into nodes.
@@ -79,6 +83,7 @@ type ControlPlane struct {
 	layers   *layers
 	registry *apimachinery.Registry
 	ca       *pki.Authority
+	front    *pki.Authority // of the front proxy
 	db       *storage.DB
 	security *security
 	services *serviceip.Allocator

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -48,13 +49,15 @@ func (s *Server) proxied(w http.ResponseWriter, hr *http.Request, r *apimachiner
 	return true
 }
 
-// authorizeUpgrade authorizes a request. An upgrade acts whatever its HTTP method, so it takes the right to create
-// beside that of its verb.
+// acting are the subresources at which an upgrade does something, whatever its HTTP method: it takes the right to create
+// beside that of its verb. Of others, the other server decides.
+var acting = []string{"attach", "exec", "portforward"}
+
 func (s *Server) authorizeUpgrade(hr *http.Request, r *apimachinery.Request, a *apimachinery.Attributes) error {
 	if err := s.authorize(hr.Context(), a); err != nil {
 		return err
 	}
-	if r == nil || r.Sub == "" || r.Verb != apimachinery.VerbGet || hr.Header.Get("Upgrade") == "" {
+	if r == nil || !slices.Contains(acting, r.Sub) || r.Verb != apimachinery.VerbGet || hr.Header.Get("Upgrade") == "" {
 		return nil
 	}
 	also := *a
