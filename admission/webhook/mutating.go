@@ -9,8 +9,6 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/bedplate/bedplate/admission/internal/hook"
 	"github.com/bedplate/bedplate/apimachinery"
@@ -28,33 +26,6 @@ type mutator struct {
 	hooks *hook.Compiled[[]*webhook]
 }
 
-// memory is what the second round knows of the first.
-type memory struct {
-	before map[string]bool // webhooks that were asked and may be asked again
-	due    map[string]bool // those of them that must be
-	left   runtime.Object  // the object as the last webhook left it
-}
-
-// changed has those asked again that were asked before.
-func (m *memory) changed() {
-	for k := range m.before {
-		m.due[k] = true
-	}
-	clear(m.before)
-}
-
-func memoryOf(a *apimachinery.Admission) *memory {
-	if m, ok := a.Memory[MutatingName].(*memory); ok {
-		return m
-	}
-	m := &memory{before: map[string]bool{}, due: map[string]bool{}}
-	if a.Memory == nil {
-		a.Memory = map[string]any{}
-	}
-	a.Memory[MutatingName] = m
-	return m
-}
-
 // Mutate implements [apimachinery.Mutator].
 func (p *mutator) Mutate(ctx context.Context, a *apimachinery.Admission) error {
 	hooks, err := asked(ctx, p.hooks)
@@ -65,32 +36,26 @@ func (p *mutator) Mutate(ctx context.Context, a *apimachinery.Admission) error {
 	if r.Exempt() {
 		return nil
 	}
-	m := memoryOf(a)
-	if a.Round > 0 && !equality.Semantic.DeepEqual(m.left, r.Object) {
-		m.changed()
-	}
+	m := hook.RoundsOf(a, MutatingName)
+	defer m.End(a)
 	for i, w := range hooks {
 		as, ok, err := p.wanted(ctx, w, r)
 		if err != nil {
 			return err
 		}
-		if !ok || a.Round > 0 && !m.due[w.key()] {
+		if !ok || m.Skips(a, w.key()) {
 			continue
 		}
 		changed, err := p.askOne(ctx, w, i, r, as)
 		if changed {
-			m.changed()
-			a.Again = true
+			m.Changed(a)
 		}
 		if w.again {
-			m.before[w.key()] = true
+			m.Asked(w.key())
 		}
 		if err != nil {
 			return err
 		}
-	}
-	if r.Object != nil {
-		m.left = r.Object.DeepCopyObject()
 	}
 	return nil
 }
@@ -196,7 +161,7 @@ func (p *mutator) patch(w *webhook, q *question, answer *admissionv1.AdmissionRe
 	if err != nil {
 		return false, apierrors.NewInternalError(err)
 	}
-	o, err := decodeAs(q, raw)
+	o, err := q.r.Decode(q.as, raw)
 	if err != nil {
 		return false, apierrors.NewInternalError(err)
 	}
@@ -207,23 +172,8 @@ func (p *mutator) patch(w *webhook, q *question, answer *admissionv1.AdmissionRe
 	if err := q.r.Take(q.as, o); err != nil {
 		return false, apierrors.NewInternalError(err)
 	}
-	p.defaults(q.r)
+	q.r.Default()
 	return true, nil
-}
-
-func decodeAs(q *question, raw []byte) (apimachinery.Object, error) {
-	o, err := q.r.New(q.as)
-	if err != nil {
-		return nil, err
-	}
-	if u, ok := o.(*unstructured.Unstructured); ok {
-		u.Object = nil
-		err = apimachinery.DecodeLoose(raw, &u.Object)
-	} else {
-		err = apimachinery.DecodeLoose(raw, o)
-	}
-	o.GetObjectKind().SetGroupVersionKind(q.as.Kind)
-	return o, err
 }
 
 // keepManaged puts managedFields back that a webhook has made unreadable.
@@ -237,13 +187,5 @@ func (p *mutator) keepManaged(q *question, o apimachinery.Object) {
 			q.r.Warned(fmt.Sprintf(".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: %v", err))
 			return
 		}
-	}
-}
-
-// defaults fills in what the patch left out, for the webhooks that follow.
-func (p *mutator) defaults(r *hook.Request) {
-	f, ok := p.c.Registry.ForResource(r.Own.Resource)
-	if ok && f.Resource.Default != nil && f.Subs()[r.Sub].Kind.Kind == "" {
-		f.Resource.Default(r.Object)
 	}
 }

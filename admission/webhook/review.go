@@ -9,7 +9,6 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -31,14 +30,10 @@ type question struct {
 
 // encode writes an object, or null.
 func encode(o runtime.Object) (runtime.RawExtension, error) {
-	var v any = o
-	switch o := o.(type) {
-	case nil:
+	if o == nil {
 		return runtime.RawExtension{}, nil
-	case *unstructured.Unstructured:
-		v = o.Object
 	}
-	raw, err := apimachinery.Encode(v)
+	raw, err := hook.Encode(o)
 	return runtime.RawExtension{Raw: raw}, err
 }
 
