@@ -10,10 +10,10 @@ import (
 	"github.com/bedplate/bedplate/storage"
 )
 
-// Fresh returns the objects of a resource, each of the view's Go type, with every write in it that this server has
+// Fresh returns the objects of a resource that a filter selects, each of the view's Go type, with every write in it that this server has
 // answered; those of other servers come as soon as the store tells of them. It asks nobody, and waits only while the
 // cache hasn't seen this server's own last write. The objects are shared: they must not be changed.
-func (s *Server) Fresh(ctx context.Context, gvr schema.GroupVersionResource) ([]apimachinery.Object, error) {
+func (s *Server) Fresh(ctx context.Context, gvr schema.GroupVersionResource, of storage.Filter) ([]apimachinery.Object, error) {
 	v, err := s.view(gvr)
 	if err != nil {
 		return nil, err
@@ -25,8 +25,8 @@ func (s *Server) Fresh(ctx context.Context, gvr schema.GroupVersionResource) ([]
 	if err != nil || snap.Len() == 0 {
 		return nil, err
 	}
-	all := make([]apimachinery.Object, 0, snap.Len())
-	for e := range snap.All(storage.Filter{}, "") {
+	var all []apimachinery.Object
+	for e := range snap.All(of, "") {
 		o, err := v.object(e)
 		if err != nil {
 			return nil, err

@@ -11,16 +11,17 @@ import (
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/storage"
 )
 
 // managed is the label of APIServices that stand for what a server has itself: those of built-in kinds are seen to at
 // its start, others whenever they change.
 const (
-	managed    = "kube-aggregator.kubernetes.io/automanaged"
-	onStart    = "onstart"
-	continuously    = "true"
-	ownGroup   = 1000 // the priority of groups that aren't built in
-	ownVersion = 100
+	managed      = "kube-aggregator.kubernetes.io/automanaged"
+	onStart      = "onstart"
+	continuously = "true"
+	ownGroup     = 1000 // the priority of groups that aren't built in
+	ownVersion   = 100
 )
 
 // priorities are those of built-in groups, as Kubernetes has them.
@@ -70,7 +71,7 @@ func (a *Aggregator) register(ctx context.Context) {
 
 func (a *Aggregator) registerOnce(ctx context.Context, first bool) error {
 	want := a.own()
-	have, err := a.server.Fresh(ctx, APIServices)
+	have, err := a.server.Fresh(ctx, APIServices, storage.Filter{})
 	if err != nil {
 		return err
 	}
