@@ -84,9 +84,11 @@ func (x *extension) RoundTrip(r *http.Request) (*http.Response, error) {
 // noRedirect keeps redirects from the client, who has shown its credentials here alone. An upgrade that was refused ends
 // the client's connection, too.
 func noRedirect(resp *http.Response) error {
-	if resp.Request.Header.Get("Upgrade") != "" && resp.StatusCode != http.StatusSwitchingProtocols {
-		resp.Header.Set("Connection", "close")
-	}
+	defer func() {
+		if resp.Request.Header.Get("Upgrade") != "" && resp.StatusCode != http.StatusSwitchingProtocols {
+			resp.Header.Set("Connection", "close")
+		}
+	}()
 	if resp.StatusCode < 300 || resp.StatusCode > 399 || resp.StatusCode == http.StatusNotModified {
 		return nil
 	}
