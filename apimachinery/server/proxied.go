@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -45,9 +46,29 @@ func (s *Server) proxied(w http.ResponseWriter, hr *http.Request, r *apimachiner
 		s.refuse(w, hr, err)
 		return true
 	}
-	h.ServeHTTP(w, hr.WithContext(apimachinery.WithUser(hr.Context(), user)))
+	ctx, cancel := s.proxyContext(hr, r)
+	defer cancel()
+	h.ServeHTTP(w, hr.WithContext(apimachinery.WithUser(ctx, user)))
 	return true
 }
+
+// proxyContext bounds a request that another server answers: by the time that requests have, or, where it may last, by
+// the life of this server.
+func (s *Server) proxyContext(hr *http.Request, r *apimachinery.Request) (context.Context, context.CancelFunc) {
+	lasts := hr.Header.Get("Upgrade") != "" || r != nil && (r.Verb == apimachinery.VerbWatch || slices.Contains(lasting, r.Sub))
+	if !lasts {
+		return context.WithTimeout(hr.Context(), s.c.Limits.Timeout)
+	}
+	ctx, cancel := context.WithCancel(hr.Context())
+	stop := context.AfterFunc(s.life, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// lasting are the subresources whose answer may go on for as long as the client likes.
+var lasting = []string{"attach", "exec", "log", "portforward", "proxy"}
 
 // acting are the subresources at which an upgrade does something, whatever its HTTP method: it takes the right to create
 // beside that of its verb. Of others, the other server decides.
