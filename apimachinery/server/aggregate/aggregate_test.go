@@ -161,7 +161,9 @@ func TestProxy(t *testing.T) {
 		require.NotContains(t, seen, "X-Remote-Extra-Scopes")
 	})
 	t.Run("redirect", func(t *testing.T) {
-		o.serve = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://127.0.0.1:1/", http.StatusFound) }
+		o.serve = func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://127.0.0.1:1/", http.StatusFound)
+		}
 		r, err := http.NewRequestWithContext(t.Context(), "GET", p.url+"/apis/ext.example.com/v1/namespaces/default/things/a", nil)
 		require.NoError(t, err)
 		resp, err := http.DefaultTransport.RoundTrip(r)
