@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/kinds"
 	"github.com/bedplate/bedplate/apimachinery/kinds/admissionregistration"
@@ -267,10 +269,10 @@ func (p *ControlPlane) startPolicy(ctx context.Context) error {
 	if err := p.bootstrap(ctx); err != nil {
 		return err
 	}
-	if err := p.bootstrapServices(ctx); err != nil {
-		return err
-	}
-	if err := p.publishFront(ctx); err != nil {
+	var g errgroup.Group
+	g.Go(func() error { return p.bootstrapServices(ctx) })
+	g.Go(func() error { return p.publishFront(ctx) })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	rev, err := p.db.Revision(ctx)
