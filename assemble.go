@@ -10,8 +10,9 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/bedplate/bedplate/apimachinery"
-	"github.com/bedplate/bedplate/apimachinery/cel"
 	"github.com/bedplate/bedplate/apimachinery/kinds"
 	"github.com/bedplate/bedplate/apimachinery/kinds/admissionregistration"
 	"github.com/bedplate/bedplate/apimachinery/kinds/apiextensions"
@@ -96,13 +97,15 @@ func (p *ControlPlane) backend(ctx context.Context) (storage.Backend, error) {
 }
 
 func (p *ControlPlane) startCA(context.Context) (err error) {
-	p.ca, err = pki.Open(pki.Config{Dir: p.c.dir("pki")})
-	return err
+	if p.ca, err = pki.Open(pki.Config{Dir: p.c.dir("pki")}); err != nil {
+		return err
+	}
+	return p.openFront()
 }
 
 // kinds are all that this control plane serves.
 func (p *ControlPlane) kinds() (*apimachinery.Registry, error) {
-	expressions := cel.New().Checker()
+	expressions := p.language.Checker()
 	all := kinds.With(kinds.Config{
 		Admission: admissionregistration.Config{Expressions: expressions},
 		Devices:   resource.Config{Expressions: expressions, AdminAccess: p.security.lookup.adminAccess},
@@ -152,7 +155,15 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	custom, err := crd.New(crd.Config{Registry: p.registry, Services: server.ServiceResolverFunc(p.security.lookup.resolve), Convert: p.c.Convert, Log: p.c.Log})
+	custom, err := crd.New(crd.Config{Registry: p.registry, Services: server.ServiceResolverFunc(p.security.lookup.resolve), Dial: p.c.Dial, Convert: p.c.Convert, Log: p.c.Log})
+	if err != nil {
+		return err
+	}
+	others, err := p.newAggregator()
+	if err != nil {
+		return err
+	}
+	admission, err := p.hooks()
 	if err != nil {
 		return err
 	}
@@ -166,8 +177,8 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	}
 	p.server, err = server.New(server.Config{
 		Registry: p.registry, DB: p.db, Listener: at[0], Also: at[1:], TLS: tls, Connectors: connectors, Allocator: p.services,
-		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: p.security.admission,
-		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer, Await: custom.Await,
+		Authenticator: p.security.authenticator, Authorizer: p.security.authorizer, Admission: admission,
+		Log: p.c.Log, Registerer: p.c.Registerer, Gatherer: p.c.Gatherer, Await: custom.Await, Proxy: others, Extensions: extensions{others},
 		Audit: told, Checks: p.checks(custom.Synced()), Tracer: p.c.Tracer, Profiling: p.c.Profiling,
 	})
 	if err != nil {
@@ -182,7 +193,10 @@ func (p *ControlPlane) startServer(ctx context.Context) (err error) {
 	if err := p.layers.start(ctx, "API server", p.server.Run, p.server.Ready()); err != nil {
 		return err
 	}
-	return p.layers.start(ctx, "custom resources", func(ctx context.Context) error { return custom.Run(ctx, p.server) }, custom.Synced())
+	if err := p.layers.start(ctx, "custom resources", func(ctx context.Context) error { return custom.Run(ctx, p.server) }, custom.Synced()); err != nil {
+		return err
+	}
+	return p.layers.start(ctx, "aggregation", func(ctx context.Context) error { return others.Run(ctx, p.server) }, others.Synced())
 }
 
 // tables are those of all kinds that are stored.
@@ -264,7 +278,10 @@ func (p *ControlPlane) startPolicy(ctx context.Context) error {
 	if err := p.bootstrap(ctx); err != nil {
 		return err
 	}
-	if err := p.bootstrapServices(ctx); err != nil {
+	var g errgroup.Group
+	g.Go(func() error { return p.bootstrapServices(ctx) })
+	g.Go(func() error { return p.publishFront(ctx) })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	rev, err := p.db.Revision(ctx)

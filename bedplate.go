@@ -18,12 +18,15 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/callout"
+	"github.com/bedplate/bedplate/apimachinery/cel"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/server"
 	"github.com/bedplate/bedplate/apimachinery/server/audit"
 	"github.com/bedplate/bedplate/apimachinery/server/crd"
 	"github.com/bedplate/bedplate/apimachinery/server/pki"
 	"github.com/bedplate/bedplate/apimachinery/server/serviceip"
+	"github.com/bedplate/bedplate/rbac/authn"
 	"github.com/bedplate/bedplate/storage"
 	"github.com/bedplate/bedplate/storage/etcd/care"
 	"github.com/bedplate/bedplate/storage/seal/kubernetes"
@@ -66,6 +69,12 @@ type Config struct {
 	// Audit keeps a record of requests: by a policy, in a file or at a webhook. Its Log and Registerer are this
 	// configuration's where they are nil. Nil: off.
 	Audit *audit.Config
+	// Dial connects to the services that webhooks and extension servers are behind, at a ready endpoint's address and
+	// port. Nil: directly, and never to loopback or link-local addresses, which whoever may write a Service could name.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// FrontProxy is whom this control plane believes who sends a request, where it is an extension server of another
+	// cluster: what that publishes in the ConfigMap kube-system/extension-apiserver-authentication. Nil: nobody.
+	FrontProxy *authn.FrontProxy
 	// Tokens are static bearer tokens and who shows them.
 	Tokens map[string]apimachinery.User
 	// Connectors serve subresources that are connections, beside those that lead into nodes.
@@ -90,11 +99,13 @@ type ControlPlane struct {
 	layers   *layers
 	registry *apimachinery.Registry
 	ca       *pki.Authority
+	front    *pki.Authority // of the front proxy
 	db       *storage.DB
 	keys     *kubernetes.Keys // nil: the store is not sealed
 	security *security
 	services *serviceip.Allocator
 	policy   chan struct{} // closed when what every cluster has is there
+	language *cel.Environment
 	server   *server.Server
 
 	stopOnce sync.Once
@@ -108,7 +119,7 @@ func Start(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("start control plane: %w", err)
 	}
-	p := &ControlPlane{c: c.withDefaults(), layers: newLayers(), stopped: make(chan struct{}), policy: make(chan struct{})}
+	p := &ControlPlane{c: c.withDefaults(), layers: newLayers(), language: cel.New(), stopped: make(chan struct{}), policy: make(chan struct{})}
 	if err := p.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), p.Stop())
 	}
@@ -142,6 +153,9 @@ func (c Config) withDefaults() Config {
 	}
 	if len(c.Pods) == 0 {
 		c.Pods = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
+	}
+	if c.Dial == nil {
+		c.Dial = callout.Guarded()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

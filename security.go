@@ -50,6 +50,13 @@ func (p *ControlPlane) newSecurity() (*security, error) {
 	}
 	s.tokens = authn.UnionTokens(authn.Static(p.c.Tokens), s.issuer)
 	s.authenticator = authn.Union(authn.Certificates(p.ca.Pool(), nil), authn.Bearer(s.tokens))
+	if p.c.FrontProxy != nil {
+		front, err := authn.RequestHeader(*p.c.FrontProxy)
+		if err != nil {
+			return nil, err
+		}
+		s.authenticator = authn.Union(front, s.authenticator)
+	}
 	s.authorizer = rbac.Union(rbac.Masters(), node.New(s.lookup), rbac.New(s.index))
 	restriction, err := noderestriction.New(noderestriction.Config{NodeOf: node.NameOf, Lookup: s.lookup})
 	if err != nil {
@@ -59,7 +66,7 @@ func (p *ControlPlane) newSecurity() (*security, error) {
 		lifecycle.New(s.lookup), serviceaccount.New(s.lookup), restriction, priority.New(s.lookup), tolerations.New(tolerations.Config{}),
 		defaultclass.ForClaims(s.lookup), runtimeclass.New(s.lookup), defaultclass.ForIngresses(s.lookup), serviceip.DenyExternalIPs(),
 		rbac.NoEscalation(s.index, s.authorizer),
-	}, certificates.Plugins(s.authorizer), p.c.Admission)
+	}, certificates.Plugins(s.authorizer))
 	return s, nil
 }
 

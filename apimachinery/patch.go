@@ -24,6 +24,9 @@ func (e *PatchSyntaxError) Error() string { return e.Err.Error() }
 // Unwrap returns what is wrong.
 func (e *PatchSyntaxError) Unwrap() error { return e.Err }
 
+// ErrTestFailed says that an operation "test" of a JSON patch found another value.
+var ErrTestFailed = errors.New("testing value failed")
+
 // JSONPatch applies a JSON patch (RFC 6902) of at most operations operations to a JSON document that may grow by
 // copying to at most size bytes. An error is ErrTooLarge, a *PatchSyntaxError, or says which operation does not
 // fit the document.
@@ -121,7 +124,7 @@ func (p *jsonPatch) test(path []string, want any) error {
 		return err
 	}
 	if !equal(have, want) {
-		return errors.New("testing value failed")
+		return ErrTestFailed
 	}
 	return nil
 }

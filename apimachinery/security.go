@@ -84,6 +84,13 @@ type Admission struct {
 	Annotate func(key, value string)
 	// Parent is the stored object, where Object is of a subresource's own kind (Binding, Scale, Eviction).
 	Parent Object
+	// Again, which a [Mutator] sets when it has changed what those before it should see, has all of them asked once
+	// more. Round is 0 at first and 1 then; what Again says in round 1 is not heeded.
+	Again bool
+	Round int
+	// Memory is where a plugin keeps, under its name, what it wants to know in the next round, and of this request
+	// alone. It may be nil until somebody makes it.
+	Memory map[string]any
 }
 
 // Mutator may change Object before it is validated. It is called once more after others changed the object

@@ -45,9 +45,18 @@ func (c *call) admittedKind() schema.GroupVersionKind {
 	return c.v.gvk
 }
 
+// mutate asks all that mutate; once more if one of them wants that.
 func (c *call) mutate(ctx context.Context, a *apimachinery.Admission) error {
 	ctx, end := c.s.step(ctx, "Admit")
 	defer end()
+	if err := c.mutateOnce(ctx, a); err != nil || !a.Again {
+		return err
+	}
+	a.Again, a.Round = false, 1
+	return c.mutateOnce(ctx, a)
+}
+
+func (c *call) mutateOnce(ctx context.Context, a *apimachinery.Admission) error {
 	return c.ask(a, "admit", func(p *apimachinery.Plugin) (bool, error) {
 		if p.Mutate == nil {
 			return false, nil

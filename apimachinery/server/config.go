@@ -45,6 +45,9 @@ type Config struct {
 	// answers NotFound.
 	Connectors map[string]Connector
 
+	// Proxy leads to the groups and versions that other servers have. Nil: there are none.
+	Proxy Proxy
+
 	// Listen is the address to serve at, "127.0.0.1:0" by default. Listener, where set, is used instead; Run
 	// closes it.
 	Listen   string

@@ -85,6 +85,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, hr *http.Request) {
 	switch {
 	case err != nil:
 		s.refuse(w, hr, err)
+	case s.proxied(w, hr, r, path, user):
 	case r == nil:
 		s.servePath(w, hr, path, user)
 	default:

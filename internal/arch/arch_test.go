@@ -43,6 +43,7 @@ var house = []room{
 
 	{"apimachinery/openapi/gen", nil, nil},
 	{"apimachinery/server/crd", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/client-go/util/jsonpath"})},
+	{"apimachinery/server/aggregate", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"})},
 	{"apimachinery/server/audit", []string{"apimachinery", "-apimachinery/kinds", "-apimachinery/client"}, slices.Concat(k8s, []string{"k8s.io/apiserver/pkg/apis/audit/v1", "github.com/prometheus/", "golang.org/x/sync", "golang.org/x/time", "gopkg.in/natefinch/lumberjack.v2"})},
 	{"apimachinery/server", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/klauspost/compress/gzip", "github.com/prometheus/", "golang.org/x/net", "golang.org/x/sync", "gopkg.in/evanphx/json-patch.v4", "k8s.io/kube-openapi", "go.opentelemetry.io/otel/"})},
 	{"apimachinery/client/clienttest", []string{"apimachinery", "storage"}, slices.Concat(k8s, []string{"github.com/stretchr/"})},
@@ -55,6 +56,8 @@ var house = []room{
 
 	{"reconcile/informer", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/tidwall/btree", "github.com/go-json-experiment/json/jsontext", "github.com/stretchr/"})},
 	{"reconcile", []string{"reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/prometheus/"})},
+	{"admission/webhook", []string{"admission", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/prometheus/"})},
+	{"admission/policy", []string{"admission", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/prometheus/"})},
 	{"admission", []string{"admission", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "reconcile/informer"}, k8s},
 	{"rbac", []string{"rbac", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "reconcile/informer"}, slices.Concat(k8s, []string{"github.com/golang-jwt/jwt/v5"})},
 

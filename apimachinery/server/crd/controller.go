@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/callout"
 	"github.com/bedplate/bedplate/apimachinery/cel"
 	"github.com/bedplate/bedplate/apimachinery/server"
 	"github.com/bedplate/bedplate/storage"
@@ -28,6 +29,8 @@ type Config struct {
 	Registry *apimachinery.Registry
 	// Services says where webhooks are that are named by a service. Nil: those can't be asked.
 	Services server.ServiceResolver
+	// Dial connects to what Services says. Nil: directly.
+	Dial callout.Dial
 	// Convert has Go functions that convert kinds among their versions, whatever the strategy that their definition
 	// names.
 	Convert map[schema.GroupKind]Convert

@@ -249,7 +249,7 @@ func (c *Controller) converterOf(d *apiext.CustomResourceDefinition) converter {
 	case by != nil:
 		return converter{by: by, what: fmt.Sprintf("conversion of %v", kind)}
 	case conversion != nil && conversion.Strategy == apiext.WebhookConverter && conversion.Webhook != nil && conversion.Webhook.ClientConfig != nil:
-		return converter{by: newWebhook(d, c.c.Services).convert, batch: true, what: "conversion webhook"}
+		return converter{by: newWebhook(d, c.c.Services, c.c.Dial).convert, batch: true, what: "conversion webhook"}
 	}
 	return converter{by: onlyVersion, what: "conversion"}
 }

@@ -1,13 +1,9 @@
 package crd
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -22,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/callout"
 	"github.com/bedplate/bedplate/apimachinery/server"
 )
 
@@ -43,7 +40,7 @@ type webhook struct {
 	client   func() (*http.Client, error)
 }
 
-func newWebhook(d *apiext.CustomResourceDefinition, services server.ServiceResolver) *webhook {
+func newWebhook(d *apiext.CustomResourceDefinition, services server.ServiceResolver, dial callout.Dial) *webhook {
 	c := d.Spec.Conversion.Webhook
 	w := &webhook{name: d.Name, services: services}
 	for _, v := range c.ConversionReviewVersions {
@@ -52,33 +49,15 @@ func newWebhook(d *apiext.CustomResourceDefinition, services server.ServiceResol
 			break
 		}
 	}
-	bundle, serverName := c.ClientConfig.CABundle, ""
+	peer := callout.Peer{CABundle: c.ClientConfig.CABundle}
 	if s := c.ClientConfig.Service; s != nil {
 		w.service = s.DeepCopy()
-		serverName = s.Name + "." + s.Namespace + ".svc"
+		peer.ServerName = s.Name + "." + s.Namespace + ".svc"
 	} else if u, err := url.Parse(*c.ClientConfig.URL); err == nil {
-		w.url = u
+		w.url, dial = u, nil
 	}
-	w.client = sync.OnceValues(func() (*http.Client, error) { return webhookClient(bundle, serverName) })
+	w.client = sync.OnceValues(func() (*http.Client, error) { return peer.Client(dial) })
 	return w
-}
-
-// webhookClient makes the client of one webhook. It trusts the bundle, else the system's roots, and follows nothing.
-func webhookClient(bundle []byte, serverName string) (*http.Client, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName}
-	if len(bytes.TrimSpace(bundle)) > 0 {
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(bundle) {
-			return nil, errors.New("unable to load root certificates: unable to parse bytes as PEM block")
-		}
-	}
-	return &http.Client{
-		Transport: &http.Transport{
-			TLSClientConfig: c, ForceAttemptHTTP2: true, IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 8,
-			TLSHandshakeTimeout: 10 * time.Second,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
 }
 
 // convert implements [Convert]. It changes nothing in what it is given.
@@ -119,28 +98,12 @@ func (w *webhook) post(ctx context.Context, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, at.String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, err
+	answer, err := callout.Post(ctx, client, at.String(), body, webhookAnswer)
+	var refused *callout.CodeError
+	if errors.As(err, &refused) {
+		return nil, fmt.Errorf("the webhook answered %s", refused.Status)
 	}
-	r.Header.Set("Content-Type", apimachinery.JSON)
-	r.Header.Set("Accept", apimachinery.JSON)
-	r.Header.Set("User-Agent", "kube-apiserver-admission")
-	resp, err := client.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, webhookAnswer+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("read the answer: %w", err)
-	case len(answer) > webhookAnswer:
-		return nil, fmt.Errorf("the answer is larger than %d bytes", webhookAnswer)
-	case resp.StatusCode < 200 || resp.StatusCode > 299:
-		return nil, fmt.Errorf("the webhook answered %s", resp.Status)
-	}
-	return answer, nil
+	return answer, err
 }
 
 // address is where the webhook is asked.
