@@ -77,7 +77,9 @@ type Limits struct {
 	// Body is the largest request body in bytes, also after conversion from YAML: 3 MiB. Beyond it: 413.
 	Body int64
 	// Reads and Writes are how many requests may be under way at once: 400 and 200. Beyond it: 429 with
-	// Retry-After. Watches count until they have begun, and members of system:masters don't count.
+	// Retry-After. Watches count until they have begun, and members of system:masters don't count. Where the Registry
+	// has the kinds of flow control, their sum is what priority levels share, and requests wait before they are refused
+	// (see package fairness).
 	Reads, Writes int
 	// Timeout ends requests that aren't watches, logs or connections: 60 s. Then: 504.
 	Timeout time.Duration

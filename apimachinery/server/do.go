@@ -43,17 +43,23 @@ func (s *Server) serve(ctx context.Context, r *apimachinery.Request, ev *AuditEv
 	if nesting > maxNesting {
 		return nil, apierrors.NewInternalError(fmt.Errorf("requests of admission plugins lie %d deep in each other", nesting))
 	}
-	release, err := s.flow.enter(r, nesting > 0)
+	a := wire.Attributes(r)
+	release, err := s.enter(ctx, r, a, nesting > 0)
 	if err != nil {
 		return nil, err
 	}
-	resp, err = s.authorized(ctx, r)
-	if err != nil || resp.Stream == nil || s.lasts(r) {
-		release()
-	} else {
-		resp.Stream = &releasing{resp.Stream, release}
+	held := false
+	defer func() {
+		if !held {
+			release()
+		}
+	}()
+	if resp, err = s.authorized(ctx, r, a); err != nil {
+		return nil, err
 	}
-	return resp, err
+	s.hold(r, resp, release)
+	held = true
+	return resp, nil
 }
 
 // lasts tells of requests whose answer may go on for as long as the client likes: they take a place only until it
@@ -103,8 +109,8 @@ func checkSegments(r *apimachinery.Request) error {
 	return nil
 }
 
-func (s *Server) authorized(ctx context.Context, r *apimachinery.Request) (*apimachinery.Response, error) {
-	if err := s.authorize(ctx, wire.Attributes(r)); err != nil {
+func (s *Server) authorized(ctx context.Context, r *apimachinery.Request, a *apimachinery.Attributes) (*apimachinery.Response, error) {
+	if err := s.authorize(ctx, a); err != nil {
 		return nil, err
 	}
 	for range maxReplaced {

@@ -150,6 +150,9 @@ func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apima
 		s.refuse(w, hr, err)
 		return
 	}
+	if s.fair != nil {
+		ctx = context.WithValue(ctx, headerKey{}, w.Header())
+	}
 	resp, err := s.serve(ctx, r, ev)
 	if err != nil {
 		if errors.Is(hr.Context().Err(), context.Canceled) {

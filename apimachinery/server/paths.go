@@ -14,6 +14,7 @@ import (
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/server/discovery"
+	"github.com/bedplate/bedplate/apimachinery/server/fairness"
 	"github.com/bedplate/bedplate/apimachinery/wire"
 )
 
@@ -39,7 +40,12 @@ func (s *Server) documents() *documents {
 func (s *Server) servePath(w http.ResponseWriter, hr *http.Request, path string, user apimachinery.User, ev *AuditEvent) {
 	start := time.Now()
 	verb := strings.ToLower(hr.Method)
-	err := s.authorize(hr.Context(), &apimachinery.Attributes{User: user, Verb: verb, Path: path})
+	a := &apimachinery.Attributes{User: user, Verb: verb, Path: path}
+	release, err := s.enterPath(hr, w.Header(), a)
+	if err == nil {
+		defer release()
+		err = s.authorize(hr.Context(), a)
+	}
 	if err == nil && verb != "get" && verb != "head" && !discovery.Serves(path) {
 		err = genericError(http.StatusMethodNotAllowed, "the method "+hr.Method+" is not allowed here")
 	}
@@ -70,6 +76,8 @@ func (s *Server) route(w http.ResponseWriter, hr *http.Request, path string) {
 		s.openapi(w, hr, path)
 	case discovery.Serves(path):
 		docs.discovery.ServeHTTP(w, hr)
+	case s.fair != nil && strings.HasPrefix(path, fairness.DebugPath):
+		s.fair.ServeHTTP(w, hr)
 	case path == "/":
 		s.document(w, hr, map[string][]string{"paths": s.paths()})
 	default:

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/server/fairness"
 	"github.com/bedplate/bedplate/apimachinery/structural"
 	"github.com/bedplate/bedplate/storage"
 )
@@ -27,6 +28,7 @@ type Server struct {
 	types   structural.Types
 	quick   *apimachinery.QuickDecoder
 	flow    flow
+	fair    *fairness.Fairness // nil: flow
 	listed  listed
 	metrics *metrics
 	docs    documents
@@ -57,6 +59,9 @@ func New(c Config) (*Server, error) {
 	var err error
 	if s.metrics, err = newMetrics(s.c.Registerer); err != nil {
 		return nil, fmt.Errorf("configure API server: register metrics: %w", err)
+	}
+	if s.fair, err = newFairness(&s.c); err != nil {
+		return nil, fmt.Errorf("configure API server: %w", err)
 	}
 	if s.guards, err = s.c.DB.Table(storage.Schema{Prefix: guardPrefix}); err != nil {
 		return nil, fmt.Errorf("configure API server: %w", err)
@@ -232,6 +237,10 @@ func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.sweep(background) })
 	wg.Go(func() { s.follow(background) })
+	if s.fair != nil {
+		wg.Go(func() { s.followFlow(background) })
+		wg.Go(func() { s.adjustFlow(background) })
+	}
 	defer wg.Wait()
 	defer cancel()
 
