@@ -146,6 +146,9 @@ func (s *Server) through(ctx context.Context, r *apimachinery.Request, v *view) 
 	if err != nil {
 		return nil, err
 	}
+	if _, err := parseVersion(r.Seen); err != nil {
+		return nil, apierrors.NewBadRequest(apimachinery.SeenHeader + ": " + err.Error())
+	}
 	c := &call{s: s, r: r, v: v, k: v.kind, form: form, now: metav1.Unix(s.now().Unix(), 0)}
 	if err := c.route(); err != nil {
 		return nil, err

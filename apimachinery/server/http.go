@@ -143,7 +143,12 @@ func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apima
 	ctx := hr.Context()
 	if !s.isLong(r) {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.c.Limits.Timeout)
+		limit, err := s.timeout(hr)
+		if err != nil {
+			s.refuse(w, hr, err)
+			return
+		}
+		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
 	if err := s.readBody(w, hr, r); err != nil {
@@ -171,6 +176,25 @@ func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apima
 	if err := wire.WriteResponse(w, hr, resp); err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// timeout is how long a request may take: what it asks for, up to the limit, which it also gets for nothing or zero.
+func (s *Server) timeout(hr *http.Request) (time.Duration, error) {
+	if !strings.Contains(hr.URL.RawQuery, "timeout=") {
+		return s.c.Limits.Timeout, nil
+	}
+	text := hr.URL.Query().Get("timeout")
+	if text == "" {
+		return s.c.Limits.Timeout, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, apierrors.NewBadRequest("invalid timeout specified in the request URL: " + err.Error())
+	}
+	if d <= 0 || d > s.c.Limits.Timeout {
+		d = s.c.Limits.Timeout
+	}
+	return d, nil
 }
 
 // isLong says whether a request may outlast the time limit: a watch, or a connection, which also reads its own body.

@@ -76,7 +76,7 @@ func (s *Server) route(w http.ResponseWriter, hr *http.Request, path string) {
 		s.openapi(w, hr, path)
 	case discovery.Serves(path):
 		docs.discovery.ServeHTTP(w, hr)
-	case s.fair != nil && strings.HasPrefix(path, fairness.DebugPath):
+	case s.fair != nil && fairness.Serves(path):
 		s.fair.ServeHTTP(w, hr)
 	case path == "/":
 		s.document(w, hr, map[string][]string{"paths": s.paths()})

@@ -16,6 +16,12 @@ import (
 // DebugPath is where [Fairness.ServeHTTP] belongs: it serves dump_priority_levels, dump_queues and dump_requests there.
 const DebugPath = "/debug/api_priority_and_fairness/"
 
+// Serves says whether a path is one of those that [Fairness.ServeHTTP] answers.
+func Serves(path string) bool {
+	rest, ok := strings.CutPrefix(path, DebugPath)
+	return ok && (rest == "dump_priority_levels" || rest == "dump_queues" || rest == "dump_requests")
+}
+
 // ServeHTTP tells what waits and what runs, as tables in Kubernetes' form. Who may ask is the caller's business.
 func (f *Fairness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var rows [][]string
