@@ -83,6 +83,12 @@ type Limits struct {
 	Reads, Writes int
 	// Timeout ends requests that aren't watches, logs or connections: 60 s. Then: 504.
 	Timeout time.Duration
+	// ShutdownDelay is how long requests are still taken when Run's context has ended, while /readyz fails, so that balancers
+	// notice before connections are refused: 0. /livez goes on.
+	ShutdownDelay time.Duration
+	// Goaway is the chance, up to 0.02, that a request over HTTP/2 asks its client to connect anew afterwards, which spreads
+	// clients over servers behind a balancer: 0. Watches and connections are left alone.
+	Goaway float64
 	// Drain is how long requests under way may take to end when Run's context has ended: 10 s.
 	Drain time.Duration
 	// Watch is the longest that a watch lasts where the client names no timeoutSeconds: between once and
@@ -104,6 +110,8 @@ type Limits struct {
 	// Sweep is the time between searches for objects past their TTL: 1 min.
 	Sweep time.Duration
 }
+
+const maxGoaway = 0.02
 
 // Connector serves a subresource that is a connection. parent is the object it belongs to, the caller's own.
 type Connector interface {
@@ -129,12 +137,15 @@ func (c *Config) validate() error {
 	}
 	l := &c.Limits
 	for _, n := range []int64{
-		l.Body, int64(l.Reads), int64(l.Writes), int64(l.Timeout), int64(l.Drain), int64(l.Watch), int64(l.Bookmark),
+		l.Body, int64(l.Reads), int64(l.Writes), int64(l.Timeout), int64(l.ShutdownDelay), int64(l.Drain), int64(l.Watch), int64(l.Bookmark),
 		int64(l.Buffer), l.Messages, int64(l.Attempts), int64(l.PatchOperations), int64(l.Streams), int64(l.Header), int64(l.Sweep),
 	} {
 		if n < 0 {
 			return fmt.Errorf("a limit is negative: %d", n)
 		}
+	}
+	if l.Goaway < 0 || l.Goaway > maxGoaway {
+		return fmt.Errorf("the chance of a GOAWAY is %v: it lies between 0 and %v", l.Goaway, maxGoaway)
 	}
 	for i, p := range c.Admission {
 		if p.Name == "" || p.Mutate == nil && p.Validate == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -142,6 +143,9 @@ func (s *Server) authenticate(hr *http.Request) (apimachinery.User, error) {
 func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apimachinery.Request, ev *AuditEvent) {
 	ctx := hr.Context()
 	if !s.isLong(r) {
+		if hr.ProtoMajor == 2 && s.c.Limits.Goaway > 0 && rand.Float64() < s.c.Limits.Goaway {
+			w.Header().Set("Connection", "close") // to HTTP/2 it is a GOAWAY; what is under way goes on
+		}
 		var cancel context.CancelFunc
 		limit, err := s.timeout(hr)
 		if err != nil {

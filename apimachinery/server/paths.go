@@ -131,7 +131,7 @@ func (s *Server) checks(kind string) []check {
 	}
 	list = append(list, check{"storage", s.checkCache})
 	if kind == "readyz" {
-		list = append(list, check{"shutdown", func(context.Context) error { return s.life.Err() }})
+		list = append(list, check{"shutdown", func(context.Context) error { return s.isLeaving() }})
 	}
 	for name, ask := range s.c.Checks {
 		list = append(list, check{name, ask})

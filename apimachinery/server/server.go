@@ -42,6 +42,8 @@ type Server struct {
 	addr  atomic.Pointer[net.Addr]
 	life  context.Context // ends when Run begins to drain: watches end with it
 	end   context.CancelFunc
+	// leaving is closed when Run is to end: readyz fails from then on, though requests are taken until it drains.
+	leaving chan struct{}
 }
 
 // New makes a server; it starts nothing.
@@ -51,7 +53,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c.withDefaults(), kinds: map[*apimachinery.Resource]*kind{},
-		ready: make(chan struct{}), quick: apimachinery.NewQuickDecoder(),
+		ready: make(chan struct{}), leaving: make(chan struct{}), quick: apimachinery.NewQuickDecoder(),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.listed.limit, s.listed.keep = s.c.Limits.Messages, listedFor
@@ -215,8 +217,8 @@ func (s *Server) prune() {
 	}
 }
 
-// Run serves until ctx ends, then stops taking requests, ends watches, waits for the requests under way and
-// returns nil. A second Run is an error. The port is bound before Ready; if it is taken the error says so.
+// Run serves until ctx ends. From then on /readyz fails; after Limits.ShutdownDelay it stops taking requests, ends
+// watches, waits for the requests under way and returns nil. A second Run is an error. The port is bound before Ready; if it is taken the error says so.
 func (s *Server) Run(ctx context.Context) error {
 	if s.ran.Swap(true) {
 		return errors.New("run API server: it ran already")
@@ -259,6 +261,14 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("run API server: %w", err)
 	case <-ctx.Done():
 	}
+	close(s.leaving)
+	if err = s.linger(served); err != nil {
+		err = errors.Join(err, h.Close())
+		for range listeners[1:] {
+			<-served
+		}
+		return fmt.Errorf("run API server: %w", err)
+	}
 	s.end()
 	err = s.shutdown(h)
 	for range listeners {
@@ -269,6 +279,32 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// linger serves on for those who have yet to learn that the server is about to go.
+func (s *Server) linger(served <-chan error) error {
+	if s.c.Limits.ShutdownDelay == 0 {
+		return nil
+	}
+	t := time.NewTimer(s.c.Limits.ShutdownDelay)
+	defer t.Stop()
+	select {
+	case err := <-served:
+		return err
+	case <-t.C:
+		return nil
+	}
+}
+
+func (s *Server) isLeaving() error {
+	select {
+	case <-s.leaving:
+		return errLeaving
+	default:
+		return nil
+	}
+}
+
+var errLeaving = errors.New("the server is shutting down")
 
 // shutdown waits for the requests under way, for as long as the limit says, and breaks what is left.
 func (s *Server) shutdown(h *http.Server) error {
