@@ -132,7 +132,7 @@ func (g *hostileGen) wrongMeta() hostile {
 		`"name":"x","annotations":{"a":"`+strings.Repeat("x", 256<<10)+`"}`, `"name":"x","finalizers":["nodomain"]`,
 		`"name":"x","ownerReferences":[{}]`, `"name":"x","ownerReferences":[{"apiVersion":"v1","kind":"Pod","name":"p"}]`,
 		`"name":"x","generateName":1`, `"name":1`, `"name":{}`, `"generateName":"`+strings.Repeat("-", 3)+`"`, `"name":"x","labels":[]`,
-		
+
 		`"name":"x","creationTimestamp":"yesterday"`, `"name":"x","deletionGracePeriodSeconds":"x"`, `"name":"x","generation":"1"`,
 		`"name":"x","labels":{"/":"x"}`, `"name":"x","labels":{"a/b/c":"x"}`, `"name":"there"`,
 	)
