@@ -89,10 +89,18 @@ type Limits struct {
 	// Body is the largest request body in bytes, also after conversion from YAML: 3 MiB. Beyond it: 413.
 	Body int64
 	// Reads and Writes are how many requests may be under way at once: 400 and 200. Beyond it: 429 with
-	// Retry-After. Watches count until they have begun, and members of system:masters don't count.
+	// Retry-After. Watches count until they have begun, and members of system:masters don't count. Where the Registry
+	// has the kinds of flow control, their sum is what priority levels share, and requests wait before they are refused
+	// (see package fairness).
 	Reads, Writes int
 	// Timeout ends requests that aren't watches, logs or connections: 60 s. Then: 504.
 	Timeout time.Duration
+	// ShutdownDelay is how long requests are still taken when Run's context has ended, while /readyz fails, so that balancers
+	// notice before connections are refused: 0. /livez goes on.
+	ShutdownDelay time.Duration
+	// Goaway is the chance, up to 0.02, that a request over HTTP/2 asks its client to connect anew afterwards, which spreads
+	// clients over servers behind a balancer: 0. Watches and connections are left alone.
+	Goaway float64
 	// Drain is how long requests under way may take to end when Run's context has ended: 10 s.
 	Drain time.Duration
 	// Watch is the longest that a watch lasts where the client names no timeoutSeconds: between once and
@@ -114,6 +122,8 @@ type Limits struct {
 	// Sweep is the time between searches for objects past their TTL: 1 min.
 	Sweep time.Duration
 }
+
+const maxGoaway = 0.02
 
 // Connector serves a subresource that is a connection. parent is the object it belongs to, the caller's own.
 type Connector interface {
@@ -139,12 +149,15 @@ func (c *Config) validate() error {
 	}
 	l := &c.Limits
 	for _, n := range []int64{
-		l.Body, int64(l.Reads), int64(l.Writes), int64(l.Timeout), int64(l.Drain), int64(l.Watch), int64(l.Bookmark),
+		l.Body, int64(l.Reads), int64(l.Writes), int64(l.Timeout), int64(l.ShutdownDelay), int64(l.Drain), int64(l.Watch), int64(l.Bookmark),
 		int64(l.Buffer), l.Messages, int64(l.Attempts), int64(l.PatchOperations), int64(l.Streams), int64(l.Header), int64(l.Sweep),
 	} {
 		if n < 0 {
 			return fmt.Errorf("a limit is negative: %d", n)
 		}
+	}
+	if l.Goaway < 0 || l.Goaway > maxGoaway {
+		return fmt.Errorf("the chance of a GOAWAY is %v: it lies between 0 and %v", l.Goaway, maxGoaway)
 	}
 	for i, p := range c.Admission {
 		if p.Name == "" || p.Mutate == nil && p.Validate == nil {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -31,7 +32,7 @@ func (c *call) create(ctx context.Context) (*apimachinery.Response, error) {
 		return nil, err
 	}
 	if hub.GetResourceVersion() != "" && hub.GetResourceVersion() != "0" {
-		return nil, genericError(500, "resourceVersion should not be set on objects to be created")
+		return nil, genericError(http.StatusBadRequest, "resourceVersion should not be set on objects to be created")
 	}
 	if err := c.inPlace(hub); err != nil {
 		return nil, err

@@ -101,6 +101,11 @@ func kindOf(body []byte, decoded apimachinery.Object, err error) metav1.TypeMeta
 		return m
 	}
 	version, kind := decoded.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
+	if version == "" { // nothing is said, or what is no version
+		if m, err := apimachinery.TypeMetaOf(body); err == nil {
+			version = m.APIVersion
+		}
+	}
 	return metav1.TypeMeta{APIVersion: version, Kind: kind}
 }
 

@@ -45,17 +45,23 @@ func (s *Server) serve(ctx context.Context, r *apimachinery.Request) (resp *apim
 	if nesting > maxNesting {
 		return nil, apierrors.NewInternalError(fmt.Errorf("requests of admission plugins lie %d deep in each other", nesting))
 	}
-	release, err := s.flow.enter(r, nesting > 0)
+	a := wire.Attributes(r)
+	release, err := s.enter(ctx, r, a, nesting > 0)
 	if err != nil {
 		return nil, err
 	}
-	resp, err = s.authorized(ctx, r)
-	if err != nil || resp.Stream == nil || s.lasts(r) {
-		release()
-	} else {
-		resp.Stream = &releasing{resp.Stream, release}
+	held := false
+	defer func() {
+		if !held {
+			release()
+		}
+	}()
+	if resp, err = s.authorized(ctx, r, a); err != nil {
+		return nil, err
 	}
-	return resp, err
+	s.hold(r, resp, release)
+	held = true
+	return resp, nil
 }
 
 // lasts tells of requests whose answer may go on for as long as the client likes: they take a place only until it
@@ -105,8 +111,8 @@ func checkSegments(r *apimachinery.Request) error {
 	return nil
 }
 
-func (s *Server) authorized(ctx context.Context, r *apimachinery.Request) (*apimachinery.Response, error) {
-	reason, err := s.decide(ctx, wire.Attributes(r))
+func (s *Server) authorized(ctx context.Context, r *apimachinery.Request, a *apimachinery.Attributes) (*apimachinery.Response, error) {
+	reason, err := s.decide(ctx, a)
 	recordOf(ctx).decided(reason, err)
 	if err != nil {
 		return nil, err
@@ -143,6 +149,9 @@ func (s *Server) through(ctx context.Context, r *apimachinery.Request, v *view) 
 	form, err := wire.NegotiateOf(r.Accept, v.offer(r))
 	if err != nil {
 		return nil, err
+	}
+	if _, err := parseVersion(r.Seen); err != nil {
+		return nil, apierrors.NewBadRequest(apimachinery.SeenHeader + ": " + err.Error())
 	}
 	c := &call{s: s, r: r, v: v, k: v.kind, form: form, record: recordOf(ctx), now: metav1.Unix(s.now().Unix(), 0)}
 	if err := c.route(); err != nil {

@@ -60,11 +60,16 @@ func storeReadError(gr schema.GroupResource, name string, err error) error {
 	}}
 }
 
-// genericError is an error without a reason of its own.
+// genericError is an error with the reason that its code has.
 func genericError(code int, message string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: int32(code), Message: message,
+		Status: metav1.StatusFailure, Code: int32(code), Message: message, Reason: reasons[code],
 	}}
+}
+
+var reasons = map[int]metav1.StatusReason{
+	http.StatusBadRequest: metav1.StatusReasonBadRequest, http.StatusMethodNotAllowed: metav1.StatusReasonMethodNotAllowed,
+	http.StatusRequestTimeout: metav1.StatusReasonTimeout,
 }
 
 func isConflictAt(err error, key string) bool {

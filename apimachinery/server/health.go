@@ -34,7 +34,7 @@ func (s *Server) checks(kind string) []check {
 		list = append(list, check{name, s.c.Checks[name]})
 	}
 	if kind == "readyz" {
-		list = append(list, check{"shutdown", func(context.Context) error { return s.life.Err() }})
+		list = append(list, check{"shutdown", func(context.Context) error { return s.isLeaving() }})
 	}
 	return list
 }

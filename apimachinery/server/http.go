@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -156,13 +157,24 @@ func (s *Server) authenticate(hr *http.Request) (apimachinery.User, error) {
 func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apimachinery.Request) {
 	ctx := hr.Context()
 	if !s.isLong(r) {
+		if hr.ProtoMajor == 2 && s.c.Limits.Goaway > 0 && rand.Float64() < s.c.Limits.Goaway {
+			w.Header().Set("Connection", "close") // to HTTP/2 it is a GOAWAY; what is under way goes on
+		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.c.Limits.Timeout)
+		limit, err := s.timeout(hr)
+		if err != nil {
+			s.refuse(w, hr, err)
+			return
+		}
+		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
 	if err := s.readBody(w, hr, r); err != nil {
 		s.refuse(w, hr, err)
 		return
+	}
+	if s.fair != nil {
+		ctx = context.WithValue(ctx, headerKey{}, w.Header())
 	}
 	resp, err := s.serve(ctx, r)
 	if err != nil {
@@ -184,6 +196,25 @@ func (s *Server) serveResource(w http.ResponseWriter, hr *http.Request, r *apima
 	if err := wire.WriteResponse(w, hr, resp); err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// timeout is how long a request may take: what it asks for, up to the limit, which it also gets for nothing or zero.
+func (s *Server) timeout(hr *http.Request) (time.Duration, error) {
+	if !strings.Contains(hr.URL.RawQuery, "timeout=") {
+		return s.c.Limits.Timeout, nil
+	}
+	text := hr.URL.Query().Get("timeout")
+	if text == "" {
+		return s.c.Limits.Timeout, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, apierrors.NewBadRequest("invalid timeout specified in the request URL: " + err.Error())
+	}
+	if d <= 0 || d > s.c.Limits.Timeout {
+		d = s.c.Limits.Timeout
+	}
+	return d, nil
 }
 
 // isLong says whether a request may outlast the time limit: a watch, or a connection, which also reads its own body.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -166,6 +167,8 @@ func parseToken(text string) (token, error) {
 		err = fmt.Errorf("continue key is not valid: incorrect encoded start resourceVersion (version %s)", tokenVersion)
 	case t.Start == "":
 		err = fmt.Errorf("continue key is not valid: encoded start key empty (version %s)", tokenVersion)
+	case path.Clean("/"+t.Start) != "/"+t.Start:
+		err = errors.New("continue key is not valid: it leaves the resource")
 	case t.Left < 0:
 		err = errors.New("continue key is not valid: it counts fewer than no objects")
 	}

@@ -87,7 +87,7 @@ func TestCreateRefuses(t *testing.T) {
 			"other kind":      {body(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"x"}}`), metav1.StatusReasonBadRequest, 400, `Secret in version "v1" cannot be handled as a ConfigMap`},
 			"unknown field":   {strict(body(`{"metadata":{"name":"x"},"spec":{}}`)), metav1.StatusReasonBadRequest, 400, `ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "spec"`},
 			"doubled field":   {strict(body(`{"metadata":{"name":"x","name":"y"}}`)), metav1.StatusReasonBadRequest, 400, `strict decoding error: duplicate field "metadata.name"`},
-			"revision":        {body(`{"metadata":{"name":"x","resourceVersion":"7"}}`), "", 500, "resourceVersion should not be set on objects to be created"},
+			"revision":        {body(`{"metadata":{"name":"x","resourceVersion":"7"}}`), metav1.StatusReasonBadRequest, 400, "resourceVersion should not be set on objects to be created"},
 			"own validation":  {create(databases, &database{ObjectMeta: metav1.ObjectMeta{Name: "x"}}), metav1.StatusReasonInvalid, 422, `Database.db.example.com "x" is invalid: spec.engine: Required value: name the engine`},
 			"dry run":         {&apimachinery.Request{Verb: "create", Resource: configMaps, Namespace: "default", Object: configMap("x", nil), Options: &metav1.CreateOptions{DryRun: []string{"Some"}}}, metav1.StatusReasonInvalid, 422, `CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value`},
 		} {

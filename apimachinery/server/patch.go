@@ -120,6 +120,9 @@ func (c *call) patched(typ types.PatchType, patch []byte, strict []error, old *s
 	if err != nil {
 		return nil, err
 	}
+	if !bytes.HasPrefix(raw, []byte("{")) {
+		return nil, patchError(errors.New("what the patch makes of the object is no object"))
+	}
 	o := c.v.found.New()
 	if err := c.decodePatched(raw, strict, c.v.gvk, o); err != nil {
 		return nil, err
@@ -151,7 +154,12 @@ func (c *call) applyPatch(typ types.PatchType, current, patch []byte, sample any
 	return out, nil
 }
 
-func strategic(current, patch []byte, sample any) ([]byte, error) {
+func strategic(current, patch []byte, sample any) (merged []byte, err error) {
+	defer func() { // the library takes it for granted that merge keys can be compared
+		if p := recover(); p != nil {
+			merged, err = nil, &apimachinery.PatchSyntaxError{Err: fmt.Errorf("the patch does not fit its format: %v", p)}
+		}
+	}()
 	var doc, change map[string]any
 	if err := apimachinery.DecodeLoose(current, &doc); err != nil {
 		return nil, err

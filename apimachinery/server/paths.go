@@ -11,6 +11,7 @@ import (
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/server/discovery"
+	"github.com/bedplate/bedplate/apimachinery/server/fairness"
 	"github.com/bedplate/bedplate/apimachinery/wire"
 )
 
@@ -40,8 +41,14 @@ func (s *Server) servePath(w http.ResponseWriter, hr *http.Request, path string,
 		w = counted
 	}
 	verb := strings.ToLower(hr.Method)
-	reason, err := s.decide(hr.Context(), &apimachinery.Attributes{User: user, Verb: verb, Path: path})
-	recordOf(hr.Context()).decided(reason, err)
+	a := &apimachinery.Attributes{User: user, Verb: verb, Path: path}
+	release, err := s.enterPath(hr, w.Header(), a)
+	if err == nil {
+		defer release()
+		var reason string
+		reason, err = s.decide(hr.Context(), a)
+		recordOf(hr.Context()).decided(reason, err)
+	}
 	if err == nil && verb != "get" && verb != "head" && !discovery.Serves(path) {
 		err = genericError(http.StatusMethodNotAllowed, "the method "+hr.Method+" is not allowed here")
 	}
@@ -70,6 +77,8 @@ func (s *Server) route(w http.ResponseWriter, hr *http.Request, path string) {
 		s.openapi(w, hr, path)
 	case discovery.Serves(path):
 		docs.discovery.ServeHTTP(w, hr)
+	case s.fair != nil && fairness.Serves(path):
+		s.fair.ServeHTTP(w, hr)
 	case path == "/":
 		s.document(w, hr, map[string][]string{"paths": s.paths()})
 	default:

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/server/fairness"
 	"github.com/bedplate/bedplate/apimachinery/structural"
 	"github.com/bedplate/bedplate/storage"
 )
@@ -28,6 +29,7 @@ type Server struct {
 	types   structural.Types
 	quick   *apimachinery.QuickDecoder
 	flow    flow
+	fair    *fairness.Fairness // nil: flow
 	listed  listed
 	metrics *metrics
 	tracer  trace.Tracer // nil: off
@@ -42,6 +44,8 @@ type Server struct {
 	addr  atomic.Pointer[net.Addr]
 	life  context.Context // ends when Run begins to drain: watches end with it
 	end   context.CancelFunc
+	// leaving is closed when Run is to end: readyz fails from then on, though requests are taken until it drains.
+	leaving chan struct{}
 }
 
 // New makes a server; it starts nothing.
@@ -51,7 +55,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c.withDefaults(), kinds: map[*apimachinery.Resource]*kind{},
-		ready: make(chan struct{}), quick: apimachinery.NewQuickDecoder(),
+		ready: make(chan struct{}), leaving: make(chan struct{}), quick: apimachinery.NewQuickDecoder(),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.listed.limit, s.listed.keep = s.c.Limits.Messages, listedFor
@@ -62,6 +66,9 @@ func New(c Config) (*Server, error) {
 	}
 	if s.c.Tracer != nil {
 		s.tracer = s.c.Tracer.Tracer(tracerName)
+	}
+	if s.fair, err = newFairness(&s.c); err != nil {
+		return nil, fmt.Errorf("configure API server: %w", err)
 	}
 	if s.guards, err = s.c.DB.Table(storage.Schema{Prefix: guardPrefix}); err != nil {
 		return nil, fmt.Errorf("configure API server: %w", err)
@@ -219,8 +226,8 @@ func (s *Server) prune() {
 	}
 }
 
-// Run serves until ctx ends, then stops taking requests, ends watches, waits for the requests under way and
-// returns nil. A second Run is an error. The port is bound before Ready; if it is taken the error says so.
+// Run serves until ctx ends. From then on /readyz fails; after Limits.ShutdownDelay it stops taking requests, ends
+// watches, waits for the requests under way and returns nil. A second Run is an error. The port is bound before Ready; if it is taken the error says so.
 func (s *Server) Run(ctx context.Context) error {
 	if s.ran.Swap(true) {
 		return errors.New("run API server: it ran already")
@@ -241,6 +248,10 @@ func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.sweep(background) })
 	wg.Go(func() { s.follow(background) })
+	if s.fair != nil {
+		wg.Go(func() { s.followFlow(background) })
+		wg.Go(func() { s.adjustFlow(background) })
+	}
 	defer wg.Wait()
 	defer cancel()
 
@@ -259,6 +270,14 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("run API server: %w", err)
 	case <-ctx.Done():
 	}
+	close(s.leaving)
+	if err = s.linger(served); err != nil {
+		err = errors.Join(err, h.Close())
+		for range listeners[1:] {
+			<-served
+		}
+		return fmt.Errorf("run API server: %w", err)
+	}
 	s.end()
 	err = s.shutdown(h)
 	for range listeners {
@@ -269,6 +288,32 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// linger serves on for those who have yet to learn that the server is about to go.
+func (s *Server) linger(served <-chan error) error {
+	if s.c.Limits.ShutdownDelay == 0 {
+		return nil
+	}
+	t := time.NewTimer(s.c.Limits.ShutdownDelay)
+	defer t.Stop()
+	select {
+	case err := <-served:
+		return err
+	case <-t.C:
+		return nil
+	}
+}
+
+func (s *Server) isLeaving() error {
+	select {
+	case <-s.leaving:
+		return errLeaving
+	default:
+		return nil
+	}
+}
+
+var errLeaving = errors.New("the server is shutting down")
 
 // shutdown waits for the requests under way, for as long as the limit says, and breaks what is left.
 func (s *Server) shutdown(h *http.Server) error {

@@ -44,6 +44,7 @@ func (c *call) watch(ctx context.Context) (*apimachinery.Response, error) {
 	if err := w.begin(ctx); err != nil {
 		return nil, err
 	}
+	w.forget = c.s.countWatch(c.r)
 	return &apimachinery.Response{Code: 200, ContentType: c.streamType(), Stream: w}, nil
 }
 
@@ -96,6 +97,9 @@ type watchStream struct {
 	render  *table.Renderer // set for tables
 	table   table.Options
 	scratch []byte
+
+	begun  func() // called, if set, when all that was there is sent
+	forget func() // counts the watch out
 }
 
 // begin finds where the watch starts. An error of the storage becomes an event, as the answer is a stream.
@@ -203,6 +207,9 @@ func (w *watchStream) sendInitial() {
 		w.bookmark(w.initial.Rev(), true)
 	}
 	w.initial, w.from = nil, ""
+	if w.begun != nil {
+		w.begun()
+	}
 }
 
 // wait takes the next events of the table, or sends a bookmark when one is due.
@@ -360,6 +367,10 @@ func (w *watchStream) Close() error {
 		w.cancel()
 		if w.w != nil {
 			w.w.Close()
+		}
+		w.forget()
+		if w.begun != nil {
+			w.begun()
 		}
 	})
 	return nil
