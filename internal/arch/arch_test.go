@@ -42,6 +42,7 @@ var house = []room{
 
 	{"apimachinery/server/crd", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/client-go/util/jsonpath"})},
 	{"apimachinery/server", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/prometheus/", "golang.org/x/net", "golang.org/x/sync", "gopkg.in/evanphx/json-patch.v4", "k8s.io/kube-openapi"})},
+	{"apimachinery/apitest", []string{"storage", "-storage/etcd", "apimachinery", "admission", "rbac", "reconcile"}, slices.Concat(k8s, []string{"k8s.io/client-go/rest", "golang.org/x/sync"})},
 	{"apimachinery/client/clienttest", []string{"apimachinery", "storage"}, slices.Concat(k8s, []string{"github.com/stretchr/"})},
 	{"apimachinery/client/kubeconfig", []string{"apimachinery"}, slices.Concat(k8s, []string{"k8s.io/client-go/rest", "k8s.io/client-go/tools/clientcmd"})},
 	{"apimachinery/client", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"golang.org/x/net", "github.com/stretchr/"})},
