@@ -49,7 +49,7 @@ var house = []room{
 	{"apimachinery/cel", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1", "k8s.io/kube-openapi/pkg/validation/strfmt", "github.com/google/cel-go", "github.com/blang/semver/v4"})},
 	{"apimachinery/kinds", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client"}, slices.Concat(k8s, []string{"k8s.io/kube-aggregator/pkg/apis/apiregistration/v1", "k8s.io/client-go/util/jsonpath"})},
 	{"apimachinery/structural/gen", []string{"apimachinery"}, slices.Concat(k8s, []string{"k8s.io/client-go/applyconfigurations", "k8s.io/client-go/kubernetes/scheme"})},
-	{"apimachinery", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/kube-openapi", "gopkg.in/evanphx/json-patch.v4", "github.com/go-json-experiment/json", "github.com/klauspost/compress/gzip"})},
+	{"apimachinery", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/client-go/util/jsonpath", "k8s.io/kube-openapi", "gopkg.in/evanphx/json-patch.v4", "github.com/go-json-experiment/json", "github.com/klauspost/compress/gzip"})},
 
 	{"reconcile/informer", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/tidwall/btree", "github.com/go-json-experiment/json/jsontext", "github.com/stretchr/"})},
 	{"reconcile", []string{"reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/prometheus/"})},

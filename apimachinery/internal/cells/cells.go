@@ -1,41 +1,25 @@
-package crd
+// Package cells makes the cells of tables whose columns are JSONPaths.
+package cells
 
 import (
 	"bytes"
 	"reflect"
 	"sync"
 
-	apiext "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/util/jsonpath"
-
-	"github.com/bedplate/bedplate/apimachinery"
-	"github.com/bedplate/bedplate/apimachinery/server/table"
 )
 
-// columnsOf are the printer columns of a version: those that it declares behind the name, or the age. Their paths are
-// compiled when a table is first asked for. A path that can't be read leaves its cells empty.
-func columnsOf(declared []apiext.CustomResourceColumnDefinition) []apimachinery.Column {
-	if len(declared) == 0 {
-		return nil
+// Describe is the description of a column, by default one that names its path.
+func Describe(description, path string) string {
+	if description == "" {
+		return "Custom resource definition column (in JSONPath format): " + path
 	}
-	out := []apimachinery.Column{table.Name()}
-	for i := range declared {
-		d := &declared[i]
-		description := d.Description
-		if description == "" {
-			description = "Custom resource definition column (in JSONPath format): " + d.JSONPath
-		}
-		out = append(out, apimachinery.Column{
-			TableColumnDefinition: metav1.TableColumnDefinition{
-				Name: d.Name, Type: d.Type, Format: d.Format, Description: description, Priority: d.Priority,
-			},
-			Cell: cell(d.Type, d.JSONPath),
-		})
-	}
-	return out
+	return description
 }
+
+// Check says what is wrong with a path.
+func Check(path string) error { return jsonpath.New("").Parse("{" + path + "}") }
 
 // path is a compiled JSONPath. It keeps state while it works, so one caller at a time uses it.
 type path struct {
@@ -43,7 +27,10 @@ type path struct {
 	p  *jsonpath.JSONPath
 }
 
-func cell(typ, text string) func(apimachinery.Object) any {
+// Of returns the function that gives the cell of an object, as JSON has it, in a column of some type: "string",
+// "integer", "number", "boolean" or "date". The path is compiled when the first cell is asked for; one that can't be
+// read leaves all cells empty. It may be called concurrently.
+func Of(typ, text string) func(map[string]any) any {
 	compiled := sync.OnceValue(func() *path {
 		p := jsonpath.New("").AllowMissingKeys(true)
 		if p.Parse("{"+text+"}") != nil {
@@ -51,13 +38,12 @@ func cell(typ, text string) func(apimachinery.Object) any {
 		}
 		return &path{p: p}
 	})
-	return func(o apimachinery.Object) any {
-		u, ok := o.(*unstructured.Unstructured)
+	return func(o map[string]any) any {
 		p := compiled()
-		if !ok || p == nil {
+		if p == nil {
 			return nil
 		}
-		return p.cell(typ, u.Object)
+		return p.cell(typ, o)
 	}
 }
 
