@@ -2,8 +2,10 @@ package define_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bedplate/bedplate/apimachinery"
@@ -31,9 +33,17 @@ func Example() {
 	defer api.Close()
 	c := client.For[*Backup](api.Client())
 	_, err = c.Create(ctx, &Backup{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "nightly"}, Spec: BackupSpec{Keep: 101}})
-	fmt.Println(err)
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		fmt.Println(err)
+		return
+	}
+	for _, cause := range status.Status().Details.Causes {
+		fmt.Println(cause.Field, cause.Message)
+	}
 	// Output:
-	// create backups demo.example.com default/nightly: Backup.demo.example.com "nightly" is invalid: [spec.keep: Invalid value: 101: spec.keep in body should be less than or equal to 100, spec.schedule: Invalid value: "": spec.schedule in body should be at least 1 chars long]
+	// spec.keep Invalid value: 101: spec.keep in body should be less than or equal to 100
+	// spec.schedule Invalid value: "": spec.schedule in body should be at least 1 chars long
 }
 
 // The definition is what other servers need.
