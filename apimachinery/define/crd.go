@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/cel"
 )
 
 // CRDOf returns the definition by which other servers serve the kind of a Resource whose objects are Go types. It has
@@ -66,7 +67,7 @@ func versionOf(res *apimachinery.Resource, view *apimachinery.View) (*apiext.Cus
 		return nil, errors.New("it is not a Go type")
 	}
 	f := apimachinery.Found{Resource: res, View: view}
-	s, err := propsOf(f.New())
+	s, err := propsOf(f.New(), cel.New())
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ func ExampleCRDOf() {
 		fmt.Println(c.Name, c.Type, c.JSONPath)
 	}
 	// Output:
-	// backups.demo.example.com Namespaced v1 [keep schedule]
+	// backups.demo.example.com Namespaced v1 [schedule]
 	// Schedule string .spec.schedule
 	// Keep integer .spec.keep
 	// Age date .metadata.creationTimestamp

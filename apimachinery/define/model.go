@@ -33,15 +33,15 @@ type model struct {
 }
 
 func modelOf(o apimachinery.Object) (*model, error) {
-	m := &model{goType: reflect.TypeOf(o).Elem()}
+	m, language := &model{goType: reflect.TypeOf(o).Elem()}, cel.New()
 	var err error
-	if m.props, err = propsOf(o); err != nil {
+	if m.props, err = propsOf(o, language); err != nil {
 		return nil, err
 	}
 	if m.schema, err = jsonschema.Compile(m.props); err != nil {
 		return nil, err
 	}
-	m.rules = cel.New().Rules(m.props, true)
+	m.rules = language.Rules(m.props, true)
 	if m.fill, err = fillerOf(m.goType, m.props); err != nil {
 		return nil, err
 	}
@@ -52,21 +52,37 @@ func modelOf(o apimachinery.Object) (*model, error) {
 }
 
 // propsOf is the schema of a Go type, which is sound.
-func propsOf(o apimachinery.Object) (*props, error) {
+func propsOf(o apimachinery.Object, language *cel.Environment) (*props, error) {
 	s, err := jsonschema.FromGo(o)
 	if err != nil {
 		return nil, err
 	}
+	excuse(s)
 	if p, ok := s.Properties["spec"]; ok && len(p.Required) > 0 && !slices.Contains(s.Required, "spec") {
 		s.Required = append(s.Required, "spec") // what must have something in it must be there
 	}
 	path := field.NewPath("schema")
 	errs := jsonschema.Check(s, path, jsonschema.CheckOptions{Status: true})
-	errs = append(errs, cel.New().CheckSchema(s, path, cel.SchemaCheck{Broken: len(errs) > 0})...)
+	errs = append(errs, language.CheckSchema(s, path, cel.SchemaCheck{Broken: len(errs) > 0})...)
 	if err := errs.ToAggregate(); err != nil {
 		return nil, fmt.Errorf("the tags of %T: %w", o, err)
 	}
 	return s, nil
+}
+
+// excuse lets be left out what has a default.
+func excuse(s *props) {
+	s.Required = slices.DeleteFunc(s.Required, func(name string) bool { return s.Properties[name].Default != nil })
+	for name, p := range s.Properties {
+		excuse(&p)
+		s.Properties[name] = p
+	}
+	if s.Items != nil && s.Items.Schema != nil {
+		excuse(s.Items.Schema)
+	}
+	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
+		excuse(s.AdditionalProperties.Schema)
+	}
 }
 
 // look finds the top-level fields.

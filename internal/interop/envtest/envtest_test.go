@@ -158,7 +158,9 @@ func TestSuite(t *testing.T) {
 	g := &Greeting{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "hello"}, Spec: GreetingSpec{Text: "hello"}}
 	require.NoError(t, k8sClient.Create(ctx, g))
 	key, said := client.ObjectKeyFromObject(g), &corev1.ConfigMap{}
-	eventually := func(what string, done func() bool) { require.Eventually(t, done, 30*time.Second, 5*time.Millisecond, what) }
+	eventually := func(what string, done func() bool) {
+		require.Eventually(t, done, 30*time.Second, 5*time.Millisecond, what)
+	}
 	eventually("it is said", func() bool { return k8sClient.Get(ctx, key, said) == nil && said.Data["text"] == "hello" })
 	eventually("its status", func() bool { return k8sClient.Get(ctx, key, g) == nil && g.Status.Said })
 	require.NoError(t, k8sClient.Delete(ctx, said))
