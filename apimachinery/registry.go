@@ -268,6 +268,8 @@ func (r *Registry) ForType(o Object) (Found, bool) {
 
 func (res *Resource) check() error {
 	switch {
+	case res.Fault != nil:
+		return res.Fault
 	case res.Name.Resource == "":
 		return errors.New("it has no name: set Name to its plural and group")
 	case res.New == nil:

@@ -80,6 +80,9 @@ type Resource struct {
 	// Virtual answers a create without a table: the resource stores nothing (SubjectAccessReview, say).
 	// The only verb is then create. No object is Success.
 	Virtual func(ctx context.Context, r *Request, o Object) (Object, error)
+	// Fault is what is wrong with the declaration itself, where it was made of something else (package define): a
+	// [Registry] refuses it with these words.
+	Fault error
 	// Listed answers get and list without a table: it returns all objects as they are now, hub objects with their
 	// names, which the server then owns. They have no resourceVersion. Verbs must say get and list.
 	Listed func(ctx context.Context) ([]Object, error)
@@ -139,6 +142,11 @@ type View struct {
 	// object: New is set, ToHub returns what it gets, and FromHub converts from whatever version the object says that
 	// it has. Hooks of the resource see objects of the version that the request names.
 	Schema func() (Schema, error)
+	// Complete is asked about the JSON of an object of a Go type before it is decoded, for what the type can't tell once
+	// it is: sub is the subresource that is written, empty for the object itself. It returns the JSON with what was left
+	// out filled in, and what judges the object when it is about to be stored: that finds what is missing. nil:
+	// nothing. JSON that it can't read it returns as it is.
+	Complete func(raw []byte, sub string) (out []byte, missing func(Object) field.ErrorList)
 	// FromHubs is FromHub for many objects, where that is cheaper than one at a time. nil: it is not.
 	FromHubs func(context.Context, []Object) ([]Object, error)
 	// OpenAPI is the schema of an object for OpenAPI documents of version 2 or 3, as JSON, where Schema is set.
@@ -172,6 +180,8 @@ func (v *View) Resource() schema.GroupVersionResource {
 type Column struct {
 	metav1.TableColumnDefinition
 	Cell func(Object) any
+	// Path is where in the JSON of an object the cell comes from, as a JSONPath (".spec.replicas"), where it can be said.
+	Path string
 }
 
 // Field is a field that selectors may name. Its value is the first non-empty scalar at Paths in the stored
@@ -200,6 +210,9 @@ type Subresource struct {
 	// managedFields. nil: it can't be applied.
 	Owns map[string]string
 
+	// Scale says, of a scale, where in the JSON of the object its fields are, where it can be said.
+	Scale *ScalePaths
+
 	Strategy *Strategy
 	Get      func(o Object) (Object, error)
 	// Mutate folds in into o, which is then validated and stored. The answer is what Get returns, or a
@@ -207,6 +220,12 @@ type Subresource struct {
 	Mutate  func(ctx context.Context, o, in Object) error
 	Connect string
 	Do      func(ctx context.Context, r *Request, o Object, in Object) (Object, error)
+}
+
+// ScalePaths are where replicas and their selector are in the JSON of an object: ".spec.replicas", ".status.replicas"
+// and, as text, ".status.selector". The last may be empty.
+type ScalePaths struct {
+	Spec, Status, Selector string
 }
 
 // Strategy is how an object is written through a subresource.

@@ -55,6 +55,9 @@ type SpecUpdateValidator[Spec any] interface {
 
 // Define returns the Resource of a kind that is a [Typed]: namespaced, with a status subresource, a generation
 // that counts changes of the spec, and the Spec's own defaults and validation. The caller may change the result.
+//
+// It is for kinds that methods describe. Package define does more, and for any Go type: there, tags declare limits,
+// defaults, rules and columns, which Define doesn't heed, and there are versions, scale and a definition for others.
 func Define[Spec, Status any](kind schema.GroupVersionKind, plural string) Resource {
 	type object = Typed[Spec, Status]
 	return Resource{

@@ -47,7 +47,9 @@ func tagWords() map[string]func(s *props, value string) error {
 			if v == "" {
 				return errors.New("needs the name of a field")
 			}
-			s.XListMapKeys = append(s.XListMapKeys, v)
+			if !slices.Contains(s.XListMapKeys, v) { // package structural reads the tag, too
+				s.XListMapKeys = append(s.XListMapKeys, v)
+			}
 			return nil
 		},
 		"nullable": func(s *props, v string) error { return flagWord(&s.Nullable, v) },

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,7 +39,17 @@ func (c *call) read(body []byte, into apimachinery.Object) ([]error, error) {
 	if u, ok := into.(*unstructured.Unstructured); ok && c.v.custom != nil {
 		return c.v.readCustom(body, u)
 	}
-	return c.s.quick.Decode(body, into)
+	strict, err := c.s.quick.Decode(body, into)
+	c.missing = nil
+	if err != nil || c.v.found.View.Complete == nil || c.sub != nil && c.sub.New != nil {
+		return strict, err
+	}
+	var full []byte
+	if full, c.missing = c.v.found.View.Complete(body, c.r.Sub); !bytes.Equal(full, body) {
+		reflect.ValueOf(into).Elem().SetZero()
+		err = c.s.quick.DecodeLoose(full, into)
+	}
+	return strict, err
 }
 
 // readCustom decodes, checks the metadata, prunes and defaults.

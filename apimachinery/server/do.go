@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/wire"
@@ -189,10 +190,11 @@ type call struct {
 	options  writeOptions
 	warnings []string
 	record   *record
-	live     bareForm             // of the entry that is being changed
-	parent   apimachinery.Object  // of admission for subresources of another kind
-	asked    []apimachinery.Claim // what the writer asked for by name
-	late     bool                 // others were faster: allocate by the newest state
+	live     bareForm                                  // of the entry that is being changed
+	parent   apimachinery.Object                       // of admission for subresources of another kind
+	asked    []apimachinery.Claim                      // what the writer asked for by name
+	late     bool                                      // others were faster: allocate by the newest state
+	missing  func(apimachinery.Object) field.ErrorList // what the writer left out: see View.Complete
 }
 
 // writeOptions is what create, update and patch have in common.

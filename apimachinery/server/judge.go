@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -45,6 +46,7 @@ func (c *call) judgeCreate(ctx context.Context, p part, hub apimachinery.Object)
 	if p.validate != nil {
 		errs = append(errs, p.validate(ctx, hub, nil)...)
 	}
+	errs = c.addMissing(hub, errs)
 	if err := c.invalid(hub.GetName(), errs); err != nil {
 		return err
 	}
@@ -82,11 +84,25 @@ func (c *call) judgeUpdate(ctx context.Context, p part, hub, old apimachinery.Ob
 	if p.validate != nil {
 		errs = append(errs, p.validate(ctx, hub, old)...)
 	}
+	errs = c.addMissing(hub, errs)
 	if err := c.invalid(hub.GetName(), errs); err != nil {
 		return err
 	}
 	c.addWarnings(hub, old)
 	return nil
+}
+
+// addMissing adds what the writer left out, unless that is told already.
+func (c *call) addMissing(hub apimachinery.Object, errs field.ErrorList) field.ErrorList {
+	if c.missing == nil {
+		return errs
+	}
+	for _, m := range c.missing(hub) {
+		if !slices.ContainsFunc(errs, func(e *field.Error) bool { return e.Field == m.Field && e.Type == m.Type }) {
+			errs = append(errs, m)
+		}
+	}
+	return errs
 }
 
 func (c *call) addWarnings(hub, old apimachinery.Object) {

@@ -17,7 +17,7 @@ import (
 	"github.com/bedplate/bedplate/apimachinery/server"
 )
 
-const maps = "/api/v1/namespaces/default/configmaps"
+const configMapsPath = "/api/v1/namespaces/default/configmaps"
 
 // value is what a metric with these labels counts.
 func value(t *testing.T, reg *prometheus.Registry, name string, labels ...string) float64 {
@@ -70,12 +70,12 @@ func TestRequestMetrics(t *testing.T) {
 		})
 		c.Admission = []apimachinery.Plugin{{Name: "Nothing", Mutate: nothing{}}}
 	})
-	w.ask("POST", maps, `{"metadata":{"name":"a"}}`)
-	w.ask("POST", maps+"?dryRun=All", `{"metadata":{"name":"b"}}`)
-	w.ask("GET", maps+"/a", "")
-	w.ask("GET", maps+"/b", "")
-	w.ask("GET", maps, "")
-	w.ask("GET", maps+"?watch=true&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan", "")
+	w.ask("POST", configMapsPath, `{"metadata":{"name":"a"}}`)
+	w.ask("POST", configMapsPath+"?dryRun=All", `{"metadata":{"name":"b"}}`)
+	w.ask("GET", configMapsPath+"/a", "")
+	w.ask("GET", configMapsPath+"/b", "")
+	w.ask("GET", configMapsPath, "")
+	w.ask("GET", configMapsPath+"?watch=true&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan", "")
 	w.ask("GET", "/api/v1/nothing/"+strings.Repeat("x", 20), "")
 	w.ask("GET", "/version", "")
 	for _, c := range []struct {
@@ -117,7 +117,7 @@ func TestTraces(t *testing.T) {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
 	w := start(t, func(c *server.Config) { c.Tracer = provider })
 	const parent = "0af7651916cd43dd8448eb211c80319c"
-	_, head, _ := w.ask("POST", maps, `{"metadata":{"name":"a"}}`, "traceparent", "00-"+parent+"-b7ad6b7169203331-01")
+	_, head, _ := w.ask("POST", configMapsPath, `{"metadata":{"name":"a"}}`, "traceparent", "00-"+parent+"-b7ad6b7169203331-01")
 	byName := map[string]sdktrace.ReadOnlySpan{}
 	for _, s := range spans.Ended() {
 		byName[s.Name()] = s
@@ -127,7 +127,7 @@ func TestTraces(t *testing.T) {
 	require.NotEqual(t, parent, root.SpanContext().TraceID().String(), "anybody could ask for it")
 	require.Equal(t, parent, root.Links()[0].SpanContext.TraceID().String())
 	require.Contains(t, root.Attributes(), attribute.String("audit-id", head.Get("Audit-Id")))
-	require.Contains(t, root.Attributes(), attribute.String("http.target", maps))
+	require.Contains(t, root.Attributes(), attribute.String("http.target", configMapsPath))
 	require.Contains(t, root.Attributes(), attribute.Int("http.response.status_code", 201))
 	create := byName["Create"]
 	require.Equal(t, root.SpanContext().SpanID(), create.Parent().SpanID())
@@ -138,7 +138,7 @@ func TestTraces(t *testing.T) {
 	require.Equal(t, root.SpanContext().SpanID(), byName["SerializeObject"].Parent().SpanID())
 
 	spans.Reset()
-	w.ask("GET", maps+"/a", "", "traceparent", "00-"+parent+"-b7ad6b7169203331-01", "Test-User", "master", "Test-Group", "system:masters")
+	w.ask("GET", configMapsPath+"/a", "", "traceparent", "00-"+parent+"-b7ad6b7169203331-01", "Test-User", "master", "Test-Group", "system:masters")
 	for _, s := range spans.Ended() {
 		require.Equal(t, parent, s.SpanContext().TraceID().String(), s.Name())
 	}

@@ -228,6 +228,9 @@ func (d *structDef) add(owner reflect.Type, sf reflect.StructField, name, option
 	if f.Type.kind == List && f.PatchMergeKey != "" && slices.Contains(f.PatchStrategy, "merge") && f.Type.elem.kind == Struct {
 		f.Type.list, f.Type.keys = MapList, []string{f.PatchMergeKey}
 	}
+	if rule := taggedRule(sf.Tag.Get("schema")); rule != "" {
+		f.Type = f.Type.with(rule)
+	}
 	if rule, ok := d.rules.fields[name]; ok {
 		f.Type = f.Type.with(rule)
 	}

@@ -44,6 +44,27 @@ func parseRules(text string) rules {
 	return r
 }
 
+// taggedRule is the rule that the words listType, listMapKey and mapType of a tag schema come to: package jsonschema has
+// all its words.
+func taggedRule(tag string) (rule string) {
+	var keys []string
+	for word := range strings.SplitSeq(tag, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(word), "=")
+		switch name {
+		case "listType":
+			rule = map[string]string{"map": "m:", "set": "s", "atomic": "a"}[value]
+		case "mapType":
+			rule = map[string]string{"atomic": "a", "granular": "g"}[value]
+		case "listMapKey":
+			keys = append(keys, value)
+		}
+	}
+	if rule == "m:" {
+		rule += strings.Join(keys, ",")
+	}
+	return rule
+}
+
 // with returns the type as the rule changes it.
 func (t *Type) with(rule string) *Type {
 	c := &Type{kind: t.kind, scalar: t.scalar, atomic: t.atomic, elem: t.elem, def: t.def, format: t.format, goType: t.goType}

@@ -66,9 +66,13 @@ func (f *Field) Owner() reflect.Type { return f.owner }
 // GoType returns the type of the Go field, pointers included; nil where New made the field.
 func (f *Field) GoType() reflect.Type { return f.goType }
 
-// Doc returns the description that the owning Go type's SwaggerDoc method gives
-// of the field, or "".
-func (f *Field) Doc() string { return swaggerDoc(f.owner)[f.Name] }
+// Doc returns the description that the field's tag doc gives, or else the SwaggerDoc method of the owning Go type, or "".
+func (f *Field) Doc() string {
+	if doc := f.Tag.Get("doc"); doc != "" {
+		return doc
+	}
+	return swaggerDoc(f.owner)[f.Name]
+}
 
 // Type is the shape of a value. It is immutable towards its users.
 type Type struct {

@@ -43,6 +43,7 @@ var house = []room{
 
 	{"apimachinery/openapi/gen", nil, nil},
 	{"apimachinery/server/crd", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/client-go/util/jsonpath"})},
+	{"apimachinery/apitest", []string{"storage", "-storage/etcd", "apimachinery", "admission", "rbac", "reconcile"}, slices.Concat(k8s, []string{"k8s.io/client-go/rest", "golang.org/x/sync"})},
 	{"apimachinery/server/aggregate", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"})},
 	{"apimachinery/server/audit", []string{"apimachinery", "-apimachinery/kinds", "-apimachinery/client"}, slices.Concat(k8s, []string{"k8s.io/apiserver/pkg/apis/audit/v1", "github.com/prometheus/", "golang.org/x/sync", "golang.org/x/time", "gopkg.in/natefinch/lumberjack.v2"})},
 	{"apimachinery/server", []string{"storage", "apimachinery", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"github.com/klauspost/compress/gzip", "github.com/prometheus/", "golang.org/x/net", "golang.org/x/sync", "gopkg.in/evanphx/json-patch.v4", "k8s.io/kube-openapi", "go.opentelemetry.io/otel/"})},
@@ -52,7 +53,7 @@ var house = []room{
 	{"apimachinery/cel", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1", "k8s.io/kube-openapi/pkg/validation/strfmt", "github.com/google/cel-go", "github.com/blang/semver/v4"})},
 	{"apimachinery/kinds", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client"}, slices.Concat(k8s, []string{"k8s.io/kube-aggregator/pkg/apis/apiregistration/v1", "k8s.io/client-go/util/jsonpath"})},
 	{"apimachinery/structural/gen", []string{"apimachinery"}, slices.Concat(k8s, []string{"k8s.io/client-go/applyconfigurations", "k8s.io/client-go/kubernetes/scheme"})},
-	{"apimachinery", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/kube-openapi", "gopkg.in/evanphx/json-patch.v4", "github.com/go-json-experiment/json", "github.com/klauspost/compress/gzip"})},
+	{"apimachinery", []string{"apimachinery", "-apimachinery/server", "-apimachinery/client", "-apimachinery/kinds"}, slices.Concat(k8s, []string{"k8s.io/client-go/util/jsonpath", "k8s.io/kube-openapi", "gopkg.in/evanphx/json-patch.v4", "github.com/go-json-experiment/json", "github.com/klauspost/compress/gzip"})},
 
 	{"reconcile/informer", []string{"apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/tidwall/btree", "github.com/go-json-experiment/json/jsontext", "github.com/stretchr/"})},
 	{"reconcile", []string{"reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds", "storage"}, slices.Concat(k8s, []string{"github.com/prometheus/"})},

@@ -47,15 +47,3 @@ func TestJudgeIsIdempotent(t *testing.T) {
 	require.True(t, isTrue(d, apiext.Established))
 	require.False(t, judge(d, newTaken(), metav1.NewTime(now.Add(time.Hour))))
 }
-
-func TestShown(t *testing.T) {
-	for _, c := range []struct {
-		typ         string
-		value, want any
-	}{
-		{"integer", int64(1), int64(1)}, {"integer", 1.5, int64(1)}, {"integer", "1", nil}, {"number", int64(2), 2.0},
-		{"boolean", true, true}, {"boolean", "true", nil}, {"date", "never", "<invalid>"}, {"date", int64(1), nil},
-	} {
-		require.Equal(t, c.want, shown(c.typ, c.value), "%s %v", c.typ, c.value)
-	}
-}
