@@ -7,12 +7,15 @@ import (
 	"slices"
 
 	"golang.org/x/sync/errgroup"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bedplate/bedplate/admission/lifecycle"
+	"github.com/bedplate/bedplate/admission/webhook"
 	"github.com/bedplate/bedplate/apimachinery"
+	"github.com/bedplate/bedplate/apimachinery/cel"
 	"github.com/bedplate/bedplate/apimachinery/client"
 	"github.com/bedplate/bedplate/apimachinery/kinds"
 	"github.com/bedplate/bedplate/apimachinery/kinds/apiextensions"
@@ -87,10 +90,14 @@ func (a *API) startServer(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	admission, err := a.admission(authorizer)
+	if err != nil {
+		return err
+	}
 	a.server, err = server.New(server.Config{
 		Registry: a.registry, DB: a.db, TLS: tls, Allocator: services, Await: a.custom.Await, Authorizer: authorizer,
 		Authenticator: authn.Union(authn.Certificates(a.ca.Pool(), nil), authn.Bearer(issuer)),
-		Admission:     a.admission(authorizer), Log: a.c.Log,
+		Admission:     admission, Log: a.c.Log,
 	})
 	if err != nil {
 		return err
@@ -106,12 +113,26 @@ func (a *API) authorizer() apimachinery.Authorizer {
 	return rbac.Union(rbac.Masters(), rbac.New(a.index))
 }
 
-func (a *API) admission(authorizer apimachinery.Authorizer) []apimachinery.Plugin {
+func (a *API) admission(authorizer apimachinery.Authorizer) ([]apimachinery.Plugin, error) {
 	plugins := []apimachinery.Plugin{lifecycle.New(lifecycle.NamespacesFunc(a.namespace))}
 	if authorizer != nil {
 		plugins = append(plugins, rbac.NoEscalation(a.index, authorizer))
 	}
-	return slices.Concat(plugins, a.c.Admission)
+	of := func(plural string) func(context.Context) ([]apimachinery.Object, error) {
+		gvr := admissionregistrationv1.SchemeGroupVersion.WithResource(plural)
+		return func(ctx context.Context) ([]apimachinery.Object, error) { return a.server.Fresh(ctx, gvr) }
+	}
+	if authorizer == nil {
+		authorizer = apimachinery.AuthorizerFunc(func(context.Context, *apimachinery.Attributes) (apimachinery.Decision, string, error) {
+			return apimachinery.Allow, "", nil
+		})
+	}
+	mutating, validating, err := webhook.New(webhook.Config{
+		Registry: a.registry, Namespace: a.namespace, Language: cel.New(), Authorizer: authorizer,
+		Mutating: of("mutatingwebhookconfigurations"), Validating: of("validatingwebhookconfigurations"),
+		Services: server.ServiceResolverFunc(a.resolve), Log: a.c.Log,
+	})
+	return slices.Concat(plugins, []apimachinery.Plugin{mutating, validating}, a.c.Admission), err
 }
 
 // kinds are all that is served.

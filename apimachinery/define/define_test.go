@@ -131,7 +131,9 @@ func TestTags(t *testing.T) {
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	w := over(t, apitest.Start(t, apitest.Config{Kinds: []apimachinery.Resource{websiteKind().Resource()}}))
-	require.Contains(t, w.do("GET", "/openapi/v3/apis/demo.example.com/v1", "", "").text, "what it runs")
+	text := w.do("GET", "/openapi/v3/apis/demo.example.com/v1", "", "").text
+	require.Contains(t, text, `"image":{"description":"what it runs","minLength":1,"type":"string"}`)
+	require.Contains(t, text, "what it runs")
 }
 
 // TestMethods: the methods of a Spec judge, too, and a typed client in the process meets the same.

@@ -234,8 +234,8 @@ func empty(v any) bool {
 }
 
 // openAPI is the schema for OpenAPI documents.
-func (m *model) openAPI() ([]byte, error) {
-	o, err := jsonschema.OpenAPI(m.props, 3)
+func (m *model) openAPI(version int) ([]byte, error) {
+	o, err := jsonschema.OpenAPI(m.props, version)
 	if err != nil {
 		return nil, err
 	}

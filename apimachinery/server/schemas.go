@@ -359,7 +359,7 @@ func (s *Server) described(f apimachinery.Found) openapi.Resource {
 		GroupVersionKind: f.View.GroupVersionKind, ListKind: f.View.ListKind, Plural: f.View.Plural, Namespaced: f.Resource.Namespaced,
 		Sample: f.New(), Verbs: verbsOf(f.Resource),
 	}
-	if f.View.Schema != nil {
+	if f.View.Schema != nil || f.View.OpenAPI != nil {
 		r.Sample, r.Schema = nil, s.customSchema(f.View)
 		for _, x := range f.View.Fields {
 			r.Selectable = append(r.Selectable, x.Name)
