@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -75,6 +76,10 @@ func (c *call) subAnswer(code int, parent apimachinery.Object) (*apimachinery.Re
 	o, err := c.subOf(parent)
 	if err != nil {
 		return nil, err
+	}
+	if scale, ok := o.(*autoscalingv1.Scale); ok && c.form.As.Kind == wire.AsTable {
+		body, err := c.scaleTable(scale)
+		return c.body(code, body, err)
 	}
 	return c.object(code, o)
 }

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"strconv"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"sigs.k8s.io/yaml"
 
+	"github.com/bedplate/bedplate/apimachinery"
 	"github.com/bedplate/bedplate/apimachinery/server/table"
 	"github.com/bedplate/bedplate/storage"
 )
@@ -51,6 +53,23 @@ func (c *call) table(entries []*storage.Entry, rev int64, meta listMeta) ([]byte
 		}
 	}
 	return append(out, table.Tail+"\n"...), nil
+}
+
+// scaleTable renders a scale, which has columns of its own.
+func (c *call) scaleTable(o *autoscalingv1.Scale) ([]byte, error) {
+	options, err := c.tableOptions()
+	if err != nil {
+		return nil, err
+	}
+	render, err := table.New(&apimachinery.View{GroupVersionKind: c.sub.Kind, Columns: table.ScaleColumns()}, c.s.now)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := apimachinery.Encode(o)
+	if err != nil {
+		return nil, err
+	}
+	return render.AppendObject(nil, o, raw, options)
 }
 
 // appendRow appends the row of an entry as of a revision. scratch is a buffer to use again.

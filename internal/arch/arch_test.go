@@ -67,7 +67,7 @@ var house = []room{
 	{"scheduling", nil, nil},
 
 	{"runtime/node", []string{"runtime", "reconcile", "apimachinery", "-apimachinery/server", "netplug", "volume"}, slices.Concat(k8s, machine)},
-	{"runtime/agent", []string{"runtime", "reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, machine, []string{"github.com/opencontainers/", "github.com/coder/websocket", "golang.org/x/sync"})},
+	{"runtime/agent", []string{"runtime", "reconcile", "apimachinery", "-apimachinery/server", "-apimachinery/kinds"}, slices.Concat(k8s, machine, []string{"github.com/opencontainers/", "github.com/coder/websocket", "github.com/moby/spdystream", "golang.org/x/sync"})},
 	{"runtime/image", []string{"runtime/image"}, slices.Concat(machine, []string{"github.com/google/go-containerregistry", "github.com/opencontainers/", "github.com/klauspost/compress", "github.com/cyphar/filepath-securejoin", "golang.org/x/sync", "github.com/stretchr/"})},
 	{"runtime", []string{"runtime", "-runtime/image", "-runtime/agent", "-runtime/node"}, slices.Concat(machine, []string{"github.com/opencontainers/", "github.com/vishvananda/", "github.com/moby/profiles/seccomp", "github.com/moby/sys/", "github.com/cyphar/filepath-securejoin", "github.com/sirupsen/logrus", "github.com/stretchr/", "golang.org/x/sync"})},
 

@@ -199,6 +199,8 @@ func TestCluster(t *testing.T) {
 	t.Run("pods", func(t *testing.T) { runScript(t, "pods.txt", c.admin(t), env) })
 	t.Run("follow", func(t *testing.T) { follow(t, c, env["IMAGE"]) })
 	t.Run("terminal", func(t *testing.T) { terminal(t, c, env["IMAGE"]) })
+	t.Run("forward", func(t *testing.T) { forward(t, c, env["IMAGE"]) })
+	t.Run("node", func(t *testing.T) { runScript(t, "kubectl-node.txt", c.admin(t), env) })
 	t.Run("deployments", func(t *testing.T) { runScript(t, "deployments.txt", c.admin(t), env) })
 	out, err := newKubectl(t, c.admin(t)).shell(t.Context(), "kubectl create deployment left --image="+env["IMAGE"]+" --replicas=3 -- sh -c 'trap exit TERM; sleep 1000 & wait' && kubectl rollout status deployment/left", "")
 	require.NoError(t, err, out)

@@ -39,6 +39,7 @@ func (a *Agent) api() (func(context.Context) error, error) {
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", a.serveLogs)
 	mux.HandleFunc("/exec/{namespace}/{pod}/{container}", a.serveExec)
 	mux.HandleFunc("/attach/{namespace}/{pod}/{container}", a.serveAttach)
+	mux.HandleFunc("/portForward/{namespace}/{pod}", a.serveForward)
 	config := a.c.TLS.Clone()
 	config.ClientAuth, config.NextProtos = tls.RequireAndVerifyClientCert, []string{"http/1.1"}
 	return func(ctx context.Context) error {

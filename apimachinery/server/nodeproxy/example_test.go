@@ -36,4 +36,5 @@ func Example() {
 	// pods/attach
 	// pods/exec
 	// pods/log
+	// pods/portforward
 }

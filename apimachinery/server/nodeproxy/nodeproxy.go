@@ -1,7 +1,7 @@
-// Package nodeproxy leads requests for a pod's logs, exec and attach to the node that runs it, which has the API of
+// Package nodeproxy leads requests for a pod's logs, exec, attach and portforward to the node that runs it, which has the API of
 // a kubelet. It makes the connectors that a server.Config takes.
 //
-// What a client upgrades (a WebSocket) is passed through byte by byte once the node has agreed to it; a node that
+// What a client upgrades (a WebSocket, or SPDY for portforward) is passed through byte by byte once the node has agreed to it; a node that
 // answers an upgrade with anything else is heard out and the connection closed. Who asks without a WebSocket hears
 // what the node has against the request, if anything. Redirects are never followed, and the address is the node's own,
 // never one that a client could choose.
@@ -40,7 +40,7 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Connectors returns the connectors "pods/log", "pods/exec" and "pods/attach".
+// Connectors returns the connectors "pods/log", "pods/exec", "pods/attach" and "pods/portforward".
 func Connectors(c Config) (map[string]server.Connector, error) {
 	if c.Node == nil || c.TLS == nil {
 		return nil, errors.New("lead into nodes: Node and TLS must be set")
@@ -50,9 +50,10 @@ func Connectors(c Config) (map[string]server.Connector, error) {
 	}
 	p := &proxy{c}
 	return map[string]server.Connector{
-		"pods/log":    server.ConnectorFunc(p.log),
-		"pods/exec":   p.upgrade("exec"),
-		"pods/attach": p.upgrade("attach"),
+		"pods/log":         server.ConnectorFunc(p.log),
+		"pods/exec":        p.upgrade("exec"),
+		"pods/attach":      p.upgrade("attach"),
+		"pods/portforward": server.ConnectorFunc(p.forward),
 	}, nil
 }
 
@@ -79,6 +80,13 @@ func (p *proxy) target(ctx context.Context, o apimachinery.Object, verb, contain
 	if !slices.Contains(names(&pod.Spec), container) {
 		return target{}, apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", container, pod.Name))
 	}
+	t, err := p.targetPod(ctx, pod, verb)
+	t.path += "/" + url.PathEscape(container)
+	return t, err
+}
+
+// targetPod is where a pod itself is served.
+func (p *proxy) targetPod(ctx context.Context, pod *corev1.Pod, verb string) (target, error) {
 	if pod.Spec.NodeName == "" {
 		return target{}, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
 	}
@@ -90,7 +98,7 @@ func (p *proxy) target(ctx context.Context, o apimachinery.Object, verb, contain
 	if err != nil {
 		return target{}, err
 	}
-	return target{address, node.Name, "/" + verb + "/" + url.PathEscape(pod.Namespace) + "/" + url.PathEscape(pod.Name) + "/" + url.PathEscape(container)}, nil
+	return target{address, node.Name, "/" + verb + "/" + url.PathEscape(pod.Namespace) + "/" + url.PathEscape(pod.Name)}, nil
 }
 
 func names(s *corev1.PodSpec) []string {

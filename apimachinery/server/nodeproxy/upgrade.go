@@ -36,15 +36,48 @@ func (p *proxy) upgrade(verb string) server.Connector {
 		if r.HTTP == nil || !strings.EqualFold(r.HTTP.Header.Get("Upgrade"), "websocket") {
 			return nil, p.withoutUpgrade(ctx, t, q, verb)
 		}
-		if r.HTTP.ProtoMajor != 1 {
-			return nil, apierrors.NewBadRequest("a connection can only be upgraded with HTTP/1.1")
-		}
-		n, err := p.ask(ctx, t, q, offer(r.HTTP.Header))
-		if err != nil {
-			return nil, err
-		}
-		return &apimachinery.Response{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { n.join(req.Context(), w) })}, nil
+		return p.through(ctx, r, t, q, offer(r.HTTP.Header))
 	})
+}
+
+// through asks the node for an upgrade, and gives it the client's connection.
+func (p *proxy) through(ctx context.Context, r *apimachinery.Request, t target, q url.Values, header http.Header) (*apimachinery.Response, error) {
+	if r.HTTP.ProtoMajor != 1 {
+		return nil, apierrors.NewBadRequest("a connection can only be upgraded with HTTP/1.1")
+	}
+	n, err := p.ask(ctx, t, q, header)
+	if err != nil {
+		return nil, err
+	}
+	return &apimachinery.Response{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { n.join(req.Context(), w) })}, nil
+}
+
+// forward leads to the ports of a pod. The node speaks SPDY, which passes through a WebSocket or without one.
+func (p *proxy) forward(ctx context.Context, r *apimachinery.Request, o apimachinery.Object) (*apimachinery.Response, error) {
+	pod, ok := o.(*corev1.Pod)
+	if !ok {
+		return nil, fmt.Errorf("lead into a node: %T is not a pod", o)
+	}
+	t, err := p.targetPod(ctx, pod, "portForward")
+	if err != nil {
+		return nil, err
+	}
+	var upgrade string
+	if r.HTTP != nil {
+		upgrade = strings.ToLower(r.HTTP.Header.Get("Upgrade"))
+	}
+	switch upgrade {
+	case "websocket":
+		return p.through(ctx, r, t, nil, offer(r.HTTP.Header))
+	case "spdy/3.1":
+		const versions = "X-Stream-Protocol-Version"
+		return p.through(ctx, r, t, nil, http.Header{"Connection": {"Upgrade"}, "Upgrade": {"SPDY/3.1"}, versions: r.HTTP.Header.Values(versions)})
+	}
+	_, err = p.ask(ctx, t, nil, http.Header{})
+	if errors.Is(err, errUpgradeRequired) {
+		return nil, apierrors.NewBadRequest("Upgrade request required")
+	}
+	return nil, err
 }
 
 // withoutUpgrade is the answer to a request for anything but a WebSocket. kubectl asks a second time, by SPDY, when its

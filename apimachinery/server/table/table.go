@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
@@ -62,6 +63,28 @@ func Age() apimachinery.Column {
 	return apimachinery.Column{
 		TableColumnDefinition: metav1.TableColumnDefinition{Name: "Age", Type: "string", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]},
 		Cell:                  func(o apimachinery.Object) any { return o.GetCreationTimestamp() },
+	}
+}
+
+// ScaleColumns are those of a Scale, whatever it is the scale of.
+func ScaleColumns() []apimachinery.Column {
+	number := func(name, description string, cell func(*autoscalingv1.Scale) int32) apimachinery.Column {
+		return apimachinery.Column{
+			TableColumnDefinition: metav1.TableColumnDefinition{Name: name, Type: "integer", Description: description},
+			Cell: func(o apimachinery.Object) any {
+				s, ok := o.(*autoscalingv1.Scale)
+				if !ok {
+					return nil
+				}
+				return int64(cell(s))
+			},
+		}
+	}
+	return []apimachinery.Column{
+		Name(),
+		number("Desired", autoscalingv1.ScaleSpec{}.SwaggerDoc()["replicas"], func(s *autoscalingv1.Scale) int32 { return s.Spec.Replicas }),
+		number("Available", autoscalingv1.ScaleStatus{}.SwaggerDoc()["replicas"], func(s *autoscalingv1.Scale) int32 { return s.Status.Replicas }),
+		Age(),
 	}
 }
 
