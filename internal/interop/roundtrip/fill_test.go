@@ -123,10 +123,10 @@ func funcs(serializer.CodecFactory) []any {
 func filled(fill *randfill.Filler, f apimachinery.Found) apimachinery.Object {
 	o := f.New()
 	fill.Fill(o)
-	named(o, f.View.GroupVersionKind)
+	kinded(o, f.View.GroupVersionKind)
 	return o
 }
 
-func named(o apimachinery.Object, gvk schema.GroupVersionKind) {
+func kinded(o apimachinery.Object, gvk schema.GroupVersionKind) {
 	o.GetObjectKind().SetGroupVersionKind(gvk)
 }
