@@ -26,7 +26,7 @@ import (
 )
 
 var (
-	objects = flag.Int("objects", 40, "random objects of each kind")
+	objects = flag.Int("objects", 25, "random objects of each kind")
 	seed    = flag.Int64("seed", 0, "of the random objects; 0: the clock")
 )
 
