@@ -29,7 +29,7 @@ func User(t testing.TB, p *bedplate.ControlPlane, name string, groups ...string)
 	require.NoError(t, err)
 	config, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
 	require.NoError(t, err)
-	config.QPS = -1
+	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
 	return config
 }
 
