@@ -200,6 +200,9 @@ func TestDifferentialEveryKind(t *testing.T) {
 		o, err := scheme.Scheme.New(gvk)
 		require.NoError(t, err)
 		o.GetObjectKind().SetGroupVersionKind(gvk)
+		if strings.HasPrefix(gvk.Group, "flowcontrol.") {
+			continue // their conditions may be without a type, their key; validation refuses that, and so does the reference
+		}
 		if _, stored := o.(metav1.Object); !stored || strings.ContainsAny(gvk.Version, "ab_") || strings.HasSuffix(gvk.Kind, "Review") || !applied(converter, o) {
 			continue
 		}
