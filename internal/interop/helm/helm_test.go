@@ -211,8 +211,11 @@ func (l *life) uninstalled() {
 	u.WaitStrategy, u.Timeout, u.DeletionPropagation = kube.StatusWatcherStrategy, limit, "foreground"
 	_, err := u.Run(name)
 	require.NoError(l, err)
-	_, err = l.client.AppsV1().Deployments(space).Get(l.Context(), name, metav1.GetOptions{})
-	require.True(l, apierrors.IsNotFound(err), "%v", err)
+	// Helm stops to wait when all that it knows of is gone, and may not know of all by then.
+	require.Eventually(l, func() bool {
+		_, err = l.client.AppsV1().Deployments(space).Get(l.Context(), name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	}, limit, 5*time.Millisecond)
 	_, err = l.gauges.Get(l.Context(), name, metav1.GetOptions{})
 	require.True(l, apierrors.IsNotFound(err), "%v", err)
 	list, err := l.gauges.List(l.Context(), metav1.ListOptions{})
