@@ -26,8 +26,12 @@ var folders = []string{filepath.Join("..", "..", "peers", "corpus", "testdata"),
 func Corpus(t testing.TB, gvk schema.GroupVersionKind, namespaced bool) []*unstructured.Unstructured {
 	t.Helper()
 	var out []*unstructured.Unstructured
+	file := strings.ToLower(gvk.Kind) + ".yaml"
+	if gvk.Group == "events.k8s.io" { // which has rules of its own
+		file = "newerevent.yaml"
+	}
 	for _, folder := range folders {
-		raw, err := os.ReadFile(filepath.Join(folder, strings.ToLower(gvk.Kind)+".yaml"))
+		raw, err := os.ReadFile(filepath.Join(folder, file))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
