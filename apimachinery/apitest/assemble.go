@@ -120,7 +120,9 @@ func (a *API) admission(authorizer apimachinery.Authorizer) ([]apimachinery.Plug
 	}
 	of := func(plural string) func(context.Context) ([]apimachinery.Object, error) {
 		gvr := admissionregistrationv1.SchemeGroupVersion.WithResource(plural)
-		return func(ctx context.Context) ([]apimachinery.Object, error) { return a.server.Fresh(ctx, gvr, storage.Filter{}) }
+		return func(ctx context.Context) ([]apimachinery.Object, error) {
+			return a.server.Fresh(ctx, gvr, storage.Filter{})
+		}
 	}
 	if authorizer == nil {
 		authorizer = apimachinery.AuthorizerFunc(func(context.Context, *apimachinery.Attributes) (apimachinery.Decision, string, error) {
