@@ -206,7 +206,7 @@ func (f *Fairness) Enter(ctx context.Context, r *Request) (*Place, error) {
 	p := &Place{Schema: s.schema.UID, Level: s.uid, f: f, l: l}
 	p.item = item{flow: s.flow, Work: Work{Seats: 1}, what: r}
 	if r.Work != nil {
-		p.item.Work = r.Work(l.most)
+		p.item.Work = r.Work(int(l.most.Load()))
 		p.item.Seats = max(p.item.Seats, 1)
 	}
 	s.flow.observe.estimated(p.item.width())

@@ -3,6 +3,7 @@ package fairness
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
@@ -17,7 +18,7 @@ type level struct {
 	uid       types.UID
 	queues    queues
 	limits    limits
-	most      int // seats of one request
+	most      atomic.Int64 // seats of one request; read without mu
 	target    float64
 	quiescing bool // it is configured no more, but somebody is still there
 	retries   retries
@@ -79,12 +80,13 @@ func (l *level) configure(now time.Duration, p *flowcontrolv1.PriorityLevelConfi
 	s.advance(now)
 	s.exempt = p.Spec.Type == flowcontrolv1.PriorityLevelEnablementExempt
 	deck, hand, length := 0, 0, 0
-	l.most = max(1, int(math.Ceil(mostSeats*float64(lim.nominal))))
+	most := max(1, int(math.Ceil(mostSeats*float64(lim.nominal))))
 	if p.Spec.Limited != nil && p.Spec.Limited.LimitResponse.Queuing != nil {
 		q := p.Spec.Limited.LimitResponse.Queuing
 		deck, hand, length = int(q.Queues), max(int(q.HandSize), 1), int(q.QueueLengthLimit)
-		l.most = max(1, min(l.most, lim.nominal/hand))
+		most = max(1, min(most, lim.nominal/hand))
 	}
+	l.most.Store(int64(most))
 	s.shape(deck, hand, length)
 	if fresh || changed {
 		s.limit = lim.nominal - (lim.nominal-lim.lower)/2
