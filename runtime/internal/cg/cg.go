@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/cgroups"
@@ -44,10 +45,23 @@ func Create(path string, r cgroups.Resources) (*Group, error) {
 	if err := g.m.Apply(-1); err != nil {
 		return nil, fmt.Errorf("create cgroup %s: %w", path, err)
 	}
-	if err := g.m.Set(&r); err != nil {
+	if err := g.set(&r); err != nil {
 		return nil, errors.Join(fmt.Errorf("limit cgroup %s: %w", path, err), g.Remove())
 	}
 	return g, nil
+}
+
+// detected is done when the library has set limits once: it then finds out the names of files and keeps them in a variable of
+// the process, without a lock.
+var detected sync.Once
+
+func (g *Group) set(r *cgroups.Resources) (err error) {
+	done := false
+	detected.Do(func() { err, done = g.m.Set(r), true })
+	if !done {
+		err = g.m.Set(r)
+	}
+	return err
 }
 
 // Add moves a process into the group, making it if need be.
